@@ -270,8 +270,8 @@ print("on" if enabled else "off", {NAME}.__file__)
     # import-linter needs the checkout; the Redis store has other tests.
     left_out = "not test_layers and not (test_journey and redis)"
     command = ["-m", "pytest", "-q", "-k", left_out, *options, *built.chosen]
-    told = run(python, *command, cwd=built.tests, **variables)
-    last = told.strip().splitlines()[-1]
+    output = run(python, *command, cwd=built.tests, **variables)
+    last = output.strip().splitlines()[-1]
     return f"lock {lock}, {families(python)}: {last}"
 
 
@@ -379,8 +379,8 @@ def types(built: Built, name: str, python: str) -> str:
     run(sys.executable, "-m", "pyright", "api.py", cwd=folder)
     pyright = ["pyright", "--verifytypes", NAME, "--ignoreexternal", "--outputjson"]
     path = f"{there.parent}{os.pathsep}{os.environ['PATH']}"  # where pyright looks
-    told = run(sys.executable, "-m", *pyright, cwd=folder, any_end=True, PATH=path)
-    complete = json.loads(told[told.index("{") :])["typeCompleteness"]
+    output = run(sys.executable, "-m", *pyright, cwd=folder, any_end=True, PATH=path)
+    complete = json.loads(output[output.index("{") :])["typeCompleteness"]
     if not complete["completenessScore"]:
         raise Failed("pyright does not find the types")
     score = f"{100 * complete['completenessScore']:.1f} %"
@@ -413,7 +413,7 @@ class Row:
     name: str
     python: Python | None
     result: str
-    said: str
+    summary: str
     seconds: float = 0
 
 
@@ -434,27 +434,29 @@ def ran(built: Built, name: str, given: list[str]) -> Row:
     try:
         python = find(name, given) if name in KNOWN else itself()
     except Missing as missing:
-        row = Row(name=name, python=None, result="NOT RUN", said=str(missing))
+        row = Row(name=name, python=None, result="NOT RUN", summary=str(missing))
         print(f"{name:11} not run: cannot be had here: {missing}", flush=True)
         return row
     began = time.monotonic()
     try:
-        said, result = KINDS[name](built, name, python.path), "passed"
+        summary, result = KINDS[name](built, name, python.path), "passed"
     except Failed as failed:
-        said, result = str(failed), "FAILED"
-    said = re.sub(r"\x1b\[[0-9;]*m|=+ ?", "", said)
+        summary, result = str(failed), "FAILED"
+    summary = re.sub(r"\x1b\[[0-9;]*m|=+ ?", "", summary)
     seconds = time.monotonic() - began
-    shown = f"FAILED\n{said}" if result == "FAILED" else said
+    shown = f"FAILED\n{summary}" if result == "FAILED" else summary
     print(f"{name:11} {shown} ({seconds:.0f} s in all)", flush=True)
-    return Row(name=name, python=python, result=result, said=said, seconds=seconds)
+    return Row(
+        name=name, python=python, result=result, summary=summary, seconds=seconds
+    )
 
 
 def table(rows: list[Row]) -> str:
     """Return a table of environments, Pythons and results."""
     lines = [("environment", "Python", "from", "lock", "result", "tests", "seconds")]
     for row in rows:
-        lock = re.search(r"\block (on|off)\b", row.said)
-        tests = re.search(r"\b\d+ passed\b.*?(?= in \d)", row.said)
+        lock = re.search(r"\block (on|off)\b", row.summary)
+        tests = re.search(r"\b\d+ passed\b.*?(?= in \d)", row.summary)
         python = row.python
         lines.append(
             (

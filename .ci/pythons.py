@@ -86,14 +86,14 @@ class Missing(Exception):
 def describe(path: str | os.PathLike[str], source: str = "") -> Python | None:
     """Return a Python program's description; None if it is not a complete Python."""
     try:
-        said = subprocess.run(
+        output = subprocess.run(
             [os.fspath(path), "-c", _DESCRIBE],
             capture_output=True,
             text=True,
             check=True,
             timeout=60,
         )
-        return Python(path=os.fspath(path), source=source, **json.loads(said.stdout))
+        return Python(path=os.fspath(path), source=source, **json.loads(output.stdout))
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
 
@@ -173,8 +173,8 @@ def _from_debian(name: str) -> Python:
         _settle(folder, program)
     except (OSError, subprocess.SubprocessError, StopIteration) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        said = getattr(error, "stderr", "") or str(error)
-        last = (said.strip().splitlines() or ["no reason given"])[-1]
+        output = getattr(error, "stderr", "") or str(error)
+        last = (output.strip().splitlines() or ["no reason given"])[-1]
         raise Missing(f"Debian's packages: {last}") from None
     found = describe(program, f"Debian {release}")
     if found is None:

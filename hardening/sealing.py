@@ -27,7 +27,7 @@ from .reliability.figure import Result, Run
 SEED = 20260101
 _CLIENT_KEY = "awexampleclientkey"
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-#: The longest sealed content, in bytes; a grant has about 400.
+#: The longest sealed content, in bytes; a record has about 400.
 _LONGEST = 400
 
 

@@ -469,7 +469,7 @@ def meddled(settings: TikTokSettings, clock: Clock) -> MeddledTikTok:
 
 
 def kept(world: World, open_id: str | None = None) -> Any:
-    """Return a user's stored grant, or None."""
+    """Return a user's record, or None."""
     open_id = world.tiktok.people[0].open_id if open_id is None else open_id
     service = SessionService(
         world.settings,
@@ -479,8 +479,8 @@ def kept(world: World, open_id: str | None = None) -> Any:
         transport=None,
         clock=world.clock,
     )
-    held = run(service.records.load(record_id(world.settings.client_key, open_id)))
-    return held and held.record
+    versioned = run(service.records.load(record_id(world.settings.client_key, open_id)))
+    return versioned and versioned.record
 
 
 @pytest.fixture(params=["asyncio", "trio", "wsgi"])

@@ -35,19 +35,19 @@ _SLACK = 4
 
 def main() -> int:
     """Run the groups, each in a new process; a missed figure does not fail the run."""
-    told = _read()
-    if told.json:
-        found = asyncio.run(_rows(told.groups[0], told.rounds))
+    args = _read()
+    if args.json:
+        found = asyncio.run(_rows(args.groups[0], args.rounds))
         print(json.dumps([to_plain(row) for row in found]))
         return 0
     everything: dict[str, list[Row]] = {}
-    for group in told.groups or GROUPS:
+    for group in args.groups or GROUPS:
         print(f"\n{group}\n", flush=True)
-        everything[group] = _measured(group, told.rounds)
+        everything[group] = _measured(group, args.rounds)
         print(table(everything[group]), flush=True)
-    if told.write is not None:
-        write(everything, told.write)
-    return _check(everything) if told.check else 0
+    if args.write is not None:
+        write(everything, args.write)
+    return _check(everything) if args.check else 0
 
 
 def _check(measured: Mapping[str, Sequence[Row]]) -> int:
@@ -74,11 +74,11 @@ def _read() -> argparse.Namespace:
         "--check", action="store_true", help="fail where a ratio is far beyond its goal"
     )
     parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
-    told = parser.parse_args()
-    unknown = set(told.groups) - set(GROUPS)
+    args = parser.parse_args()
+    unknown = set(args.groups) - set(GROUPS)
     if unknown:
         parser.error(f"no such group: {', '.join(sorted(unknown))}")
-    return told
+    return args
 
 
 def _measured(group: str, rounds: int) -> list[Row]:

@@ -16,7 +16,7 @@ from tiktok_oauth_middleware import MemoryStore, TikTokOAuthMiddleware
 from tiktok_oauth_middleware._session.cookie import Ticket, digest, record_id, to_text
 
 from . import peers
-from .world import BODY, COOKIE, FOREIGN, bare, head, packed_grant, settings
+from .world import BODY, COOKIE, FOREIGN, bare, head, login_record, settings
 
 _OPEN_ID = "11111111-2222-4333-8444-555555555555"
 _SECRET = bytes(range(32))
@@ -47,9 +47,9 @@ def _ours() -> tuple[TikTokOAuthMiddleware, str]:
     raw = base64.urlsafe_b64decode(named + "==") + _SECRET
     value = core.cookies._signer.sign(to_text(raw)).decode()
     ticket = Ticket(named, digest(_SECRET))
-    grant = packed_grant(_OPEN_ID, ticket.digest, time.time())
+    record = login_record(_OPEN_ID, ticket.digest, time.time())
     key = core.service.records._key(named)
-    sealed = core.service.records._box.seal(grant.pack(), key)
+    sealed = core.service.records._box.seal(record.pack(), key)
     store.compare_and_set(key, None, sealed, 1e6)
     return app, f"{FOREIGN}; {COOKIE}={value}"
 

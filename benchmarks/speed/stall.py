@@ -21,10 +21,10 @@ async def ours(base: str) -> float:
     app = _ours(base)
     messages = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
 
-    async def told() -> Any:
+    async def receive() -> Any:
         return messages.pop(0)
 
-    await app({"type": "lifespan"}, told, send)
+    await app({"type": "lifespan"}, receive, send)
     return await _longest(app)
 
 

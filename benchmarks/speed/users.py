@@ -31,7 +31,7 @@ from tiktok_oauth_middleware._core.secret import Secret
 
 from .far_tiktok import FarTikTok
 from .row import Row
-from .world import packed_grant, reading, settings, sign_in
+from .world import login_record, reading, settings, sign_in
 
 _USERS = 2_000
 #: Users whose tokens are due in a sweep; fewer in a short run.
@@ -180,7 +180,7 @@ def _sweep_of_due(rounds: int) -> Row:
             issued = time.time() - 84_000  # within a day; the leeway begins later
             for number in range(due):
                 open_id = f"{number:08d}-2222-4333-8444-{secrets.token_hex(6)}"
-                record = packed_grant(open_id, "d" * 43, issued)._replace(
+                record = login_record(open_id, "d" * 43, issued)._replace(
                     refresh_token=Secret(f"rft.{open_id}{0:028d}!5294.va")
                 )
                 key = service.records._key(tokens._named(open_id))

@@ -179,7 +179,7 @@ def reading_wsgi(environ: Any, start_response: Any) -> list[bytes]:
 Middleware = TikTokOAuthMiddleware | TikTokOAuthWSGIMiddleware
 
 
-def packed_grant(open_id: str, digest: str, now: float) -> UserRecord:
+def login_record(open_id: str, digest: str, now: float) -> UserRecord:
     """Return the record that a login of one browser writes."""
     at = int(now)
     return UserRecord(
@@ -209,9 +209,9 @@ def sign_in(
         open_id = f"{number:08d}-2222-4333-8444-{secrets.token_hex(6)}"
         named = record_id(core.settings.client_key, open_id)
         value, ticket = core.cookies.issue(named)
-        grant = packed_grant(open_id, ticket.digest, now)
+        record = login_record(open_id, ticket.digest, now)
         key = core.service.records._key(named)
-        sealed = core.service.records._box.seal(grant.pack(), key)
+        sealed = core.service.records._box.seal(record.pack(), key)
         store.compare_and_set(key, None, sealed, 1e6)
         cookies.append(f"{FOREIGN}; {COOKIE}={value}")
     return cookies

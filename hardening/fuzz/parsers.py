@@ -126,7 +126,7 @@ def _next(data: bytes) -> None:
     for target in filter(None, found):
         Response(303, (("location", target),))
         _must(len(target) <= LONGEST, "longer than the longest")
-        _must(safe_return_to(target, _OWN) == target, "not the same when judged again")
+        _must(safe_return_to(target, _OWN) == target, "not the same when checked again")
         if ada_url is not None:
             url = ada_url.URL(target, base=_ORIGIN + "/auth/tiktok/callback?code=x")
             _must(url.origin == _ORIGIN, "another origin")
@@ -181,8 +181,8 @@ def _headers(data: bytes) -> None:
     language = _MESSAGES.language("login_denied", language_ranges(request))
     _must(language in LANGUAGES, "a language that there is not")
     if is_same_origin(request, _ORIGIN):
-        said = [v.strip(b" \t") for n, v in headers if n == b"origin"]
-        _must(said in ([], [_ORIGIN.encode()]), "a foreign origin")
+        origins = [v.strip(b" \t") for n, v in headers if n == b"origin"]
+        _must(origins in ([], [_ORIGIN.encode()]), "a foreign origin")
     text = [
         ("Cache-Control" if line[0] % 2 else "Vary", line[1:].decode("latin-1"))
         for line in lines
@@ -318,7 +318,7 @@ def _cookie_text(data: bytes) -> None:
     _must(not raw or to_text(raw).encode() == value, "two spellings")
 
 
-_GRANT = UserRecord(
+_RECORD = UserRecord(
     open_id=_OPEN_ID,
     access_token=Secret("act.x"),
     issued_at=_NOW,
@@ -332,10 +332,10 @@ _GRANT = UserRecord(
 
 
 def _packed_user_record(data: bytes) -> None:
-    grant = UserRecord.unpack(longer(data))
-    if grant is not None:
+    record = UserRecord.unpack(longer(data))
+    if record is not None:
         _must(
-            UserRecord.unpack(grant.pack()) == grant, "not the same when packed again"
+            UserRecord.unpack(record.pack()) == record, "not the same when packed again"
         )
 
 
@@ -500,7 +500,7 @@ PARSERS = (
     Parser(
         name="packed_user_record",
         call=_packed_user_record,
-        seeds=[_GRANT, b"1" + b"\n" * 9 + b"0 0"],
+        seeds=[_RECORD, b"1" + b"\n" * 9 + b"0 0"],
         words=[
             b"\n",
             b" ",

@@ -159,13 +159,13 @@ class _Crowd:
         if not is_first:
             while not self._is_over.is_set():
                 who, cookie = order.choice(self._cookies)
-                self._judge(app.ask(cookie), who, found)
+                self._count(app.ask(cookie), who, found)
             return
         for _ in range(self._lives * _STEPS):
             self._clock.value += LIFE / _STEPS
             for _ in range(_REQUESTS_A_STEP):
                 who, cookie = order.choice(self._cookies)
-                self._judge(app.ask(cookie), who, found)
+                self._count(app.ask(cookie), who, found)
 
     async def _ask_asgi(
         self, app: Asgi, order: random.Random, found: Counter[str]
@@ -174,10 +174,10 @@ class _Crowd:
             some = [order.choice(self._cookies) for _ in range(4)]
             answers = await asyncio.gather(*(app.ask(cookie) for _, cookie in some))
             for answer, (who, _) in zip(answers, some, strict=True):
-                self._judge(answer, who, found)
+                self._count(answer, who, found)
         await app.wrapped.aclose()  # closes this loop's connections
 
-    def _judge(self, answer: Answer, who: str, found: Counter[str]) -> None:
+    def _count(self, answer: Answer, who: str, found: Counter[str]) -> None:
         found["requests"] += 1
         if answer.status != 200:
             found["5xx"] += 1

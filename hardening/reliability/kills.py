@@ -112,9 +112,9 @@ class _Kills:
                 self._kill_one(longest)
             end([process for process, _ in self._ready if not process.kill()])
             self._app.close()
-        return self._judged(kills)
+        return self._result(kills)
 
-    def _judged(self, kills: int) -> Result:
+    def _result(self, kills: int) -> Result:
         found = self._found
         moments = {kind: found[kind] for kind in ("early", "window", "stored")}
         bad = {kind: found[kind] for kind in ("unaccounted", "damaged", "5xx")}
@@ -213,10 +213,10 @@ class _Kills:
 
     def _stored(self) -> str:
         """Return the refresh token in the store; "" if there is none."""
-        grants = self._app.wrapped._core.service.records
+        records = self._app.wrapped._core.service.records
         named = record_id(self._fake.provider.client_key, person(1).open_id)
-        held = finish(grants.load(named))
-        return held.record.refresh_token.reveal() if held else ""
+        versioned = finish(records.load(named))
+        return versioned.record.refresh_token.reveal() if versioned else ""
 
     def _is_whole(self) -> bool:
         with suppress(sqlite3.Error), closing(sqlite3.connect(self._file)) as database:
@@ -255,15 +255,15 @@ def _durable(args: Run) -> Result:
     return Result(name="kills.durable", passed=passed, figures=figures)
 
 
-def _time_writes(grants: Any, took: list[float]) -> None:
+def _time_writes(records: Any, took: list[float]) -> None:
     """Make a process measure each write of new tokens."""
-    replace = grants.replace
+    replace = records.replace
 
-    async def timed(held: Any, grant: Any) -> Any:
+    async def timed(versioned: Any, record: Any) -> Any:
         began = time.perf_counter()
-        written = await replace(held, grant)
-        if grant.refresh_token != held.record.refresh_token:
+        written = await replace(versioned, record)
+        if record.refresh_token != versioned.record.refresh_token:
             took.append(time.perf_counter() - began)
         return written
 
-    grants.replace = timed
+    records.replace = timed

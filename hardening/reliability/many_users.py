@@ -35,10 +35,10 @@ _LIFE = 86400
 _LISTED = 100_000
 
 
-def run(told: Run) -> Iterator[Result]:
+def run(args: Run) -> Iterator[Result]:
     """Yield: users, seconds and memory, for each store."""
-    for store in told.stores:
-        yield _users(store, told.times(100_000, 500))
+    for store in args.stores:
+        yield _users(store, args.times(100_000, 500))
 
 
 def _record(number: int) -> UserRecord:

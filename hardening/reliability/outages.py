@@ -83,10 +83,10 @@ def _measured(args: Run, redis: RedisServer) -> Result:
         made = [_outage(redis, chance, load, number) for number in range(outages)]
     left = sum(app.ask(cookie).who[0] for cookie in cookies)
     app.close()
-    return _judged(load, made, left, fake)
+    return _result(load, made, left, fake)
 
 
-def _judged(load: _Load, made: list[Outage], left: int, fake: Watcher) -> Result:
+def _result(load: _Load, made: list[Outage], left: int, fake: Watcher) -> Result:
     outcomes = [seen.outcome for seen in load.seen]
     bad = sorted(set(outcomes) - {"200", "503"})
     late = _late(load.seen, made)

@@ -21,11 +21,11 @@ from .world import LIFE, Clock, Plan, Watcher, Wsgi, log_in, person
 _PATIENCE = 60.0
 
 
-def run(told: Run) -> Iterator[Result]:
+def run(args: Run) -> Iterator[Result]:
     """Yield the answers, and whether the tokens were kept, for each database."""
-    for store in told.stores:
+    for store in args.stores:
         if store in SERVERS:
-            yield _restarts(store, told.times(20, 2))
+            yield _restarts(store, args.times(20, 2))
 
 
 class _Restarting(Watcher):

@@ -63,7 +63,7 @@ def _tally(answers: Iterable[Answer]) -> Counter[str]:
     return found
 
 
-def _judged(
+def _result(
     name: str, rounds: int, refreshes: int, found: Counter[str], **more: Any
 ) -> Result:
     wrong = {kind: found[kind] for kind in ("5xx", "signed_out", "no_token")}
@@ -86,7 +86,7 @@ def _tasks(args: Run, store: str) -> Result:
         cookie = log_in(app, fake, person(1))
         found = asyncio.run(_rounds(plan, clock, fake, cookie, (rounds, tasks)))
         app.close()
-    return _judged(f"tasks[{store}]", rounds, fake.refreshes, found, tasks=tasks)
+    return _result(f"tasks[{store}]", rounds, fake.refreshes, found, tasks=tasks)
 
 
 async def _rounds(
@@ -129,7 +129,7 @@ def _processes(
         found = _driven(plan, now, cookie, counts)
         app.close()
     more = {"processes": processes, **({"delay": delay} if delay else {})}
-    return _judged(f"{name}[{store}]", rounds, fake.refreshes, found, **more)
+    return _result(f"{name}[{store}]", rounds, fake.refreshes, found, **more)
 
 
 def _driven(

@@ -95,7 +95,7 @@ async def _phases(
         late = await asyncio.gather(*waiting)
         seen = await asyncio.to_thread(ours.recv)
         end([load])
-        results.append(_judged(f"slow_peers.{name}[{store}]", seen, late, least))
+        results.append(_result(f"slow_peers.{name}[{store}]", seen, late, least))
 
     await phase("nobody", anybody, [], 0)
     begun = [await ask(port, LOGIN) for _ in range(_SLOW)]
@@ -115,7 +115,7 @@ async def _phases(
     return results
 
 
-def _judged(name: str, seen: list[_Seen], late: list[_Seen], deadline: float) -> Result:
+def _result(name: str, seen: list[_Seen], late: list[_Seen], deadline: float) -> Result:
     others = [one.seconds for one in seen]
     bad = sum(one.status not in (200, 303) for one in seen)
     figures: dict[str, Any] = {

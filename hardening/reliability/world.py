@@ -194,15 +194,15 @@ def person(number: int) -> Person:
 # --- the app -----------------------------------------------------------------------
 
 
-def _told(auth: Any) -> bytes:
+def _auth_text(auth: Any) -> bytes:
     token = auth.token
-    args = [auth.is_authenticated, auth.open_id, token and token.access_token]
-    return json.dumps(args).encode()
+    facts = [auth.is_authenticated, auth.open_id, token and token.access_token]
+    return json.dumps(facts).encode()
 
 
 def _wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
     start_response("200 OK", [("content-type", "application/json")])
-    return [_told(environ["tiktok.auth"])]
+    return [_auth_text(environ["tiktok.auth"])]
 
 
 async def _asgi_app(scope: Any, receive: Any, send: Any) -> None:
@@ -212,7 +212,7 @@ async def _asgi_app(scope: Any, receive: Any, send: Any) -> None:
             await send({"type": f"lifespan.{kind}.complete"})
         return
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": _told(scope["tiktok"])})
+    await send({"type": "http.response.body", "body": _auth_text(scope["tiktok"])})
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ _TIMEOUT = 3.0
 _GROWTH = 1.0
 _STEP = 1.0
 _DESCRIPTORS = 10
-#: The shortest runs, in minutes, whose memory is judged: by quarters, and by the line.
+#: The shortest runs, in minutes, whose memory is checked: by quarters, and by the line.
 _LEAST_MINUTES = 15
 _LINE_MINUTES = 60
 #: The allowed results of each kind of request.
@@ -108,8 +108,8 @@ def main() -> int:
         asyncio.run(_soak(args, fake, servers))
         for server in servers:
             server.rows = keys(server.store)
-        broken = [fault for server in servers for fault in _judged(server, args)]
-        _told(args, fake, servers)
+        broken = [fault for server in servers for fault in _faults_of(server, args)]
+        _report(args, fake, servers)
     for fault in broken:
         print(f"FAIL {fault}")
     if not broken:
@@ -209,7 +209,7 @@ def _lock(store: str) -> None:
 # --- results -----------------------------------------------------------------------
 
 
-def _judged(server: _Server, args: argparse.Namespace) -> Iterator[str]:
+def _faults_of(server: _Server, args: argparse.Namespace) -> Iterator[str]:
     name = server.name
     for (kind, what), count in sorted(server.site.answers.items()):
         if what not in _RIGHT.get(kind, set()) | _RIGHT_EVERYWHERE:
@@ -268,7 +268,9 @@ def _lived(server: _Server) -> list[tuple[int, list[Sample]]]:
     ]
 
 
-def _told(args: argparse.Namespace, fake: FaultyTikTok, servers: list[_Server]) -> None:
+def _report(
+    args: argparse.Namespace, fake: FaultyTikTok, servers: list[_Server]
+) -> None:
     print(
         f"{args.minutes:g} minutes, {args.rate:g} requests a second, seed {args.seed};"
         f" TikTok: {fake.calls} calls, {fake.refreshes} refreshes, {fake.faults} faults"

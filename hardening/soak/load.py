@@ -98,12 +98,12 @@ class Site:
         answer = await ask(self.port, url, cookie, **more)
         ended = time.monotonic()
         self.slowest = max(self.slowest, ended - began)
-        args = self._told(answer, began)
-        self.answers[kind, args] += 1
-        self._lately[user].append(f"{began:.3f} to {ended:.3f} {kind} {args}")
+        outcome = self._outcome(answer, began)
+        self.answers[kind, outcome] += 1
+        self._lately[user].append(f"{began:.3f} to {ended:.3f} {kind} {outcome}")
         return answer
 
-    def _told(self, answer: Answer, began: float) -> str:
+    def _outcome(self, answer: Answer, began: float) -> str:
         if lost(answer):
             is_killed = began - _OF_A_KILL < self.killed_at
             return "lost with a worker" if is_killed else "lost"

@@ -222,7 +222,7 @@ def test_focus(open_, scheme, posted):
     shoot(tab, f"button-focus-{kind}-{scheme}", full_page=False)
 
 
-def test_pointer_leaves_no_ring(open_):
+def test_click_shows_no_focus_ring(open_):
     """After a click no focus ring is shown."""
     tab = open_(page(posted=True))
     element = buttons(tab)[0]

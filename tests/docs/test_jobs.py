@@ -92,7 +92,7 @@ def test_job(project, fake):
     assert run_job(project) == "refreshed 0, failed 0, ended 0\n"
 
 
-def test_with_closes_what_was_opened(tmp_path):
+def test_with_closes_all_connections(tmp_path):
     """`with` and `async with` leave no connection open: SQLite deletes the WAL."""
     import asyncio
 
@@ -117,7 +117,7 @@ def test_with_closes_what_was_opened(tmp_path):
     assert not wal.exists()
 
 
-def test_async_with_leaves_no_connection_to_redis(empty_redis):
+def test_async_with_closes_connections_to_redis(empty_redis):
     """A job in an event loop has closed its connections before the loop ends."""
     import asyncio
 

@@ -124,8 +124,8 @@ class TestPages:
         """Every name and text is listed."""
         rows = (DOCS / "guide/pages.md").read_text().splitlines()
         for code, problem in PROBLEMS.items():
-            said = f"**{problem.title}** {' '.join(problem.texts)}"
-            assert f"| `{code}` | {problem.status} | {said} |" in rows
+            text = f"**{problem.title}** {' '.join(problem.texts)}"
+            assert f"| `{code}` | {problem.status} | {text} |" in rows
         for name, text in (*ACTIONS.items(), *NOTES.items()):
             assert f"| `{name}` | {text} |" in rows
 

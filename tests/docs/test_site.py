@@ -167,7 +167,7 @@ def test_site_fetches_nothing_from_elsewhere(site):
         '<script>await import("https://cdn.example/m.mjs")</script>',
     ],
 )
-def test_what_is_fetched_is_found(text):
+def test_other_hosts_are_recognised(text):
     """Scripts, modules, styles and fonts of another host are recognised."""
     assert len(elsewhere(text)) == 1
 

@@ -649,7 +649,7 @@ class TestLostPlace:
         assert 'href="/"' in answer.text
         assert "going=here" not in answer.text
 
-    def test_leads_there(self, world):
+    def test_link_goes_to_tiktok_and_the_first_target(self, world):
         """The link goes to TikTok and from there to the first login's target."""
         browser, other = world.browser(), world.browser()
         answer = other.get(browser.consent(browser.begin(BEGIN)))

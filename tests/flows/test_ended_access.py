@@ -128,7 +128,7 @@ def id_of(world):
 
 
 @pytest.mark.parametrize("also", ["nothing", "withdrawal", "revoke"])
-def test_revoke_that_is_under_way(world, tokens, meanwhile, also):
+def test_unfinished_revoke(world, tokens, meanwhile, also):
     """A login fails while another process is revoking the access.
 
     The login's token still works then. A withdrawal that is noted meanwhile changes

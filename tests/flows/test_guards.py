@@ -609,7 +609,7 @@ class TestCORS:
         assert seen == [False]
 
     @pytest.mark.parametrize("shell", ["asyncio", "trio"], indirect=True)
-    def test_socket_is_no_preflight(self, world, raw):
+    def test_socket_is_not_a_preflight(self, world, raw):
         """A WebSocket with the headers of a preflight is refused."""
         world.with_settings(protect=["/"])
         sent = raw.connect("/x", headers=PREFLIGHT)

@@ -425,17 +425,17 @@ class TestAnswer:
         """Lifetimes are stored as times of expiry."""
         answer_with(world, expires_in=7200, refresh_expires_in=15552000)
         browser.log_in()
-        grant, now = kept(world), world.clock()
-        assert (grant.issued_at, grant.expires_at) == (now, now + 7200)
-        assert grant.refresh_expires_at == now + 15552000
+        record, now = kept(world), world.clock()
+        assert (record.issued_at, record.expires_at) == (now, now + 7200)
+        assert record.refresh_expires_at == now + 15552000
 
     def test_no_refresh(self, browser, world):
         """After an answer without a refresh token, the record has none."""
         answer_with(world, refresh_token=None, refresh_expires_in=None)
         browser.log_in()
-        grant = kept(world)
-        assert grant.refresh_token == ""
-        assert grant.refresh_expires_at is None
+        record = kept(world)
+        assert record.refresh_token == ""
+        assert record.refresh_expires_at is None
         assert browser.signed_in
 
     @pytest.mark.parametrize("scope", [None, ""])

@@ -480,8 +480,8 @@ class TestSignedIn:
             for _ in range(3):
                 world.clock.advance(301)
                 signed_in.me()
-        said = [r for r in caplog.records if "takes no writes" in r.getMessage()]
-        assert [record.levelname for record in said] == ["WARNING"]
+        warnings = [r for r in caplog.records if "takes no writes" in r.getMessage()]
+        assert [record.levelname for record in warnings] == ["WARNING"]
 
     def test_no_refresh(self, signed_in, world, outage):
         """No token is refreshed while its successor could not be written."""

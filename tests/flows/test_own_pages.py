@@ -199,8 +199,8 @@ class TestHeaders:
         }
 
     def policy(self, response):
-        said = response.headers["content-security-policy"]
-        return dict(part.strip().split(" ", 1) for part in said.split(";"))
+        policy = response.headers["content-security-policy"]
+        return dict(part.strip().split(" ", 1) for part in policy.split(";"))
 
     def test_policy(self, browser, author):
         """The app's page may load styles, images and fonts of its site, but no
@@ -226,7 +226,7 @@ class TestHeaders:
         assert len(nonces) == 3
         assert all(re.fullmatch(r"[A-Za-z0-9_-]{22}", nonce) for nonce in nonces)
 
-    def test_form_leads_on(self, world, author):
+    def test_form_may_redirect(self, world, author):
         """A form on the app's page may lead to TikTok, too."""
         browser = world.with_settings(login_methods=["POST"]).browser()
         response = browser.get(LOGIN)

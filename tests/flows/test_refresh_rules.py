@@ -311,15 +311,15 @@ class TestDue:
             )
         )
         world.browser().log_in()
-        grant = kept(world)
+        record = kept(world)
         due = {
-            core.service.refresh.due_at(grant._replace(open_id=f"user-{number}"))
+            core.service.refresh.due_at(record._replace(open_id=f"user-{number}"))
             for number in range(100)
         }
         assert len(due) == 100
         leeway = 300
-        assert grant.expires_at - leeway * 1.1 <= min(due)
-        assert max(due) <= grant.expires_at - leeway
+        assert record.expires_at - leeway * 1.1 <= min(due)
+        assert max(due) <= record.expires_at - leeway
 
     def test_no_request_asks(self, signed_in, world):
         """A token is renewed only when a request of its user needs it."""
@@ -350,22 +350,22 @@ class TestDurable:
     def test_stored_before_it_is_shown(self, signed_in, world, gate, background):
         """No request gets a new access token before both new tokens are stored."""
         before = signed_in.me()["token"]
-        held = DelayedSwap(world.store, gate)
-        world.store = held
+        delayed = DelayedSwap(world.store, gate)
+        world.store = delayed
         world.start()
         leader = world.browser(**signed_in.cookies())
         other = world.browser(**signed_in.cookies())
         world.clock.advance(DUE)
-        held.holds = True
+        delayed.holds = True
         future = background(leader.me)
         gate.wait()
         assert world.count("refresh_token") == 1
         assert other.me()["token"] == before
-        assert kept_in(held.inner, world).access_token.reveal() == before
+        assert kept_in(delayed.inner, world).access_token.reveal() == before
         gate.open()
         after = future.result(20)["token"]
         assert after != before
-        assert kept_in(held.inner, world).access_token.reveal() == after
+        assert kept_in(delayed.inner, world).access_token.reveal() == after
 
 
 def kept_in(store, world):

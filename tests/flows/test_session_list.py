@@ -150,7 +150,7 @@ class TestList:
         world.with_settings(secret_keys=["Nq8dT3vXz6LwR1tYb5NfH9cJm4GsPa7k", *keys])
         assert session_id_of(world, raw) == before
 
-    def test_id_is_no_part_of_the_cookie(self, world, raw, jobs, me):
+    def test_id_is_not_a_part_of_the_cookie(self, world, raw, jobs, me):
         """An id is 32 hexadecimal digits, and is not a part of the cookie or the
         record.
         """
@@ -283,7 +283,7 @@ class TestElsewhere:
         assert answer.set_cookies == {SESSION: ""}
         assert raw.open_id is None
 
-    def test_no_way_back(self, world, raw, jobs, me):
+    def test_ended_session_stays_ended(self, world, raw, jobs, me):
         """Neither a refresh nor writing "last seen" restores an ended session."""
         other = raw.another()
         raw.log_in()

@@ -152,7 +152,7 @@ class TestRotationInterval:
             job.sweep(within=LIFE)
         assert job.refreshes <= 3 * 12
 
-    def test_half_hourly_leaves_no_gap(self, job):
+    def test_sweeps_every_half_hour_miss_no_token(self, job):
         """With sweeps every half hour, for an hour ahead, no token expires."""
         for _ in range(24):
             job.clock.advance(HOUR / 2)

@@ -302,7 +302,7 @@ def counting(request, tmp_path, clock):
     store.close()
 
 
-def test_slow_holder_in_a_busy_loop(counting, clock):
+def test_lock_is_renewed_in_a_blocked_loop(counting, clock):
     """A lock is renewed while TikTok is slow and the event loop is blocked.
 
     Four leases pass, by a clock that advances only after a renewal; no other process
@@ -353,7 +353,7 @@ def locked(store):
     ]
 
 
-def test_slow_holder_under_wsgi(clock, tmp_path):
+def test_lock_is_renewed_under_wsgi(clock, tmp_path):
     """Under WSGI a lock is renewed while the request's thread waits for TikTok."""
     store = InSQLite(tmp_path / "tokens.sqlite3", clock=clock)
     settings = make_settings()

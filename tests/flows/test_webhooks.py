@@ -405,7 +405,7 @@ class Interrupted(MemoryStore):
         return super().compare_and_set(key, old, new, ttl)
 
 
-class TestJudgedRecord:
+class TestCheckedRecord:
     @pytest.fixture
     def store(self, clock):
         return Interrupted(clock=clock)

@@ -82,9 +82,9 @@ class Site:
             "/var/log/nginx/app.log": str(self.folder / "access.log"),
             "http://127.0.0.1:8000": f"http://127.0.0.1:{self.inner_port}",
         }
-        for said, meant in changes.items():
-            assert said in conf, said
-            conf = conf.replace(said, meant)
+        for documented, meant in changes.items():
+            assert documented in conf, documented
+            conf = conf.replace(documented, meant)
         (self.folder / "site.conf").write_text(conf)
         page = f"include {self.folder}/site.conf;"
         (self.folder / "nginx.conf").write_text(

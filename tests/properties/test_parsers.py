@@ -359,9 +359,9 @@ def test_rules_of_headers_give_a_verdict(headers, method):
 )
 def test_any_headers_become_private(headers):
     """Any caching headers of an app become private."""
-    said = {name.lower(): value for name, value in keep_private(headers)}
-    control = {item.strip().lower() for item in said["cache-control"].split(",")}
-    vary = {item.strip().lower() for item in said["vary"].split(",")}
+    private = {name.lower(): value for name, value in keep_private(headers)}
+    control = {item.strip().lower() for item in private["cache-control"].split(",")}
+    vary = {item.strip().lower() for item in private["vary"].split(",")}
     assert control & {"private", "no-store"}
     assert "public" not in control
     assert vary & {"cookie", "*"}
@@ -653,7 +653,7 @@ def test_cookie_text_round_trips(raw):
 
 # --- grants ------------------------------------------------------------------------
 
-GRANT = UserRecord(
+RECORD = UserRecord(
     open_id=OPEN_ID,
     access_token=Secret("act.x"),
     issued_at=NOW,
@@ -664,14 +664,14 @@ GRANT = UserRecord(
     profile='{"display_name": "Example"}',
     sessions=(Session("digest", 1, 2), Session("other", 3, 4, 1)),
 )
-CONNECTED = GRANT._replace(user_id="user 1\n%", connected_at=NOW)
+CONNECTED = RECORD._replace(user_id="user 1\n%", connected_at=NOW)
 
 
 @PROFILE
 @given(
     st.one_of(
         st.binary(max_size=300),
-        changed(GRANT.pack()),
+        changed(RECORD.pack()),
         st.lists(any_text, max_size=14).map(
             lambda lines: "\n".join(["1", *lines]).encode("utf-8", "surrogatepass")
         ),
@@ -681,16 +681,16 @@ CONNECTED = GRANT._replace(user_id="user 1\n%", connected_at=NOW)
         changed(CONNECTED.pack()),
     )
 )
-@example(GRANT.pack())
+@example(RECORD.pack())
 @example(CONNECTED.pack())
-def test_packed_grant_is_a_grant_or_none(packed):
-    """Any bytes unpack to a grant that can be packed again, or to None."""
-    grant = UserRecord.unpack(packed)
-    if grant is None:
+def test_bytes_unpack_to_a_record_or_none(packed):
+    """Any bytes unpack to a record that can be packed again, or to None."""
+    record = UserRecord.unpack(packed)
+    if record is None:
         return
-    assert UserRecord.unpack(grant.pack()) == grant
-    assert type(grant.access_token) is Secret
-    assert type(grant.refresh_token) is Secret
+    assert UserRecord.unpack(record.pack()) == record
+    assert type(record.access_token) is Secret
+    assert type(record.refresh_token) is Secret
 
 
 # --- text --------------------------------------------------------------------------
@@ -698,7 +698,7 @@ def test_packed_grant_is_a_grant_or_none(packed):
 
 @PROFILE
 @given(any_text, st.lists(any_text, max_size=4))
-def test_masked_line_holds_no_secret(text, secrets):
+def test_masked_text_contains_no_secret(text, secrets):
     """A masked text contains no secret of sufficient length."""
     masked = mask(text + "".join(secrets), secrets)
     for secret in secrets:

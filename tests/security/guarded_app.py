@@ -5,7 +5,7 @@ from __future__ import annotations
 from tiktok_oauth_middleware._web.guard import guard
 
 
-def show(world, look, said):
+def show(world, look, headers):
     """Set an app that answers with the result of `look`.
 
     The status is 401 if a guard refused, as with the guards of frameworks.
@@ -15,13 +15,13 @@ def show(world, look, said):
         def app(environ, start_response):
             text = repr(look(environ["tiktok.auth"]))
             refused = environ["tiktok.auth"]._challenge is not None
-            start_response("401 Unauthorized" if refused else "200 OK", list(said))
+            start_response("401 Unauthorized" if refused else "200 OK", list(headers))
             return [text.encode()]
 
         world.app.wsgi_app.app = app
         return
 
-    head = [(name.encode(), value.encode()) for name, value in said]
+    head = [(name.encode(), value.encode()) for name, value in headers]
 
     async def app(scope, receive, send):
         text = repr(look(scope["tiktok"]))

@@ -40,19 +40,19 @@ class TestWebSockets:
         """The only Origin must be the site's own; no other header replaces it."""
         world.with_settings(protect=["/ruled"])
         raw.log_in()
-        for said in SENDERS:
-            site, origin, referer = said
+        for case in SENDERS:
+            site, origin, referer = case
             accepted = self.accepts(raw, sender(site, origin, referer))
-            assert accepted is (origin == "ours"), said
+            assert accepted is (origin == "ours"), case
 
     def test_listed_origins(self, world, raw):
         """An origin in websocket_origins is accepted like the site's own, and no other."""
         listed = "https://other.example.com"
         world.with_settings(protect=["/ruled"], websocket_origins=[listed])
         raw.log_in()
-        for said in ORIGINS:
-            accepted = self.accepts(raw, sender("none", said, "none"))
-            assert accepted is (said in ("ours", "same site")), said
+        for case in ORIGINS:
+            accepted = self.accepts(raw, sender("none", case, "none"))
+            assert accepted is (case in ("ours", "same site")), case
 
     def test_anonymous(self, world, raw):
         """Without a session a WebSocket of the site's own Origin is anonymous."""
@@ -62,14 +62,14 @@ class TestWebSockets:
     def test_open_websocket_keeps_its_user(self, world, raw):
         """An open WebSocket keeps the user with whom it was opened, even after a logout."""
         raw.log_in()
-        said = []
+        open_ids = []
 
         async def app(scope, receive, send):
             await receive()
             await send({"type": "websocket.accept"})
             for _ in range(2):
                 await receive()
-                said.append(scope["tiktok"].open_id)
+                open_ids.append(scope["tiktok"].open_id)
 
         cookie = f"{SESSION}={raw.cookies[SESSION]}".encode()
         lines = [(b"origin", ORIGIN.encode()), (b"cookie", cookie)]
@@ -96,10 +96,10 @@ class TestWebSockets:
 
         open_id = world.tiktok.people[0].open_id
         raw.portal.call(world.app, scope, receive, send)
-        assert said == [open_id, open_id]
+        assert open_ids == [open_id, open_id]
         assert raw.open_id is None
 
-    def test_our_paths_are_no_websockets(self, world, raw):
+    def test_websockets_of_our_paths_have_no_effect(self, world, raw):
         """A handshake on a path of the middleware has no effect."""
         world.with_settings(**ALL_PATHS)
         raw.log_in()

@@ -92,8 +92,8 @@ class TestLogin:
         assert me["signed_in"]
         if me["token"]:
             assert 0 < me["expires_at"] - world.clock() <= 400 * 86400
-        grant = kept(world)
-        end = grant.refresh_expires_at
+        record = kept(world)
+        end = record.refresh_expires_at
         assert end is None or 0 <= end - world.clock() <= 400 * 86400
 
     @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ class TestConnecting:
         assert len(tried) == 2
         assert len(server.requests("token")) == 1
 
-    def test_no_oftener(self, monkeypatch):
+    def test_connecting_fails_twice(self, monkeypatch):
         """If connecting fails twice, TikTok counts as unavailable."""
         tried = []
 

@@ -109,8 +109,8 @@ class TestSpoofedHeaders:
         ):
             # A login is redirected to the site's own address only once.
             query = b"moved=1" if path == LOGIN else b""
-            said = [*headers.items(), *more]
-            answer = raw.ask(method, path, query=query, headers=said)
+            sent = [*headers.items(), *more]
+            answer = raw.ask(method, path, query=query, headers=sent)
             text = f"{answer.status} {sorted(answer.headers)} {answer.text}"
             for random in (
                 r"state=[\w-]+",

@@ -71,27 +71,27 @@ class TestHostilePage:
     def test_post(self, site, raw):
         """A POST begins one only if every header that is sent names this site."""
         raw.cookies["app-user"] = "victim"
-        for said in SENDERS:
-            answer = raw.ask("POST", CONNECT, headers=sender(*said))
-            if is_ours(*said):
-                assert answer.location.startswith(TIKTOK), said
+        for case in SENDERS:
+            answer = raw.ask("POST", CONNECT, headers=sender(*case))
+            if is_ours(*case):
+                assert answer.location.startswith(TIKTOK), case
             else:
-                assert answer.status == 403, said
-                assert not answer.set_cookies, said
+                assert answer.status == 403, case
+                assert not answer.set_cookies, case
 
     def test_get(self, site, raw):
         """A GET from another site, or without a known origin, gets a question and no
         cookie.
         """
         raw.cookies["app-user"] = "victim"
-        for said in SENDERS:
-            answer = raw.ask("GET", CONNECT, headers=sender(*said))
-            if is_ours(*said):
-                assert answer.location.startswith(TIKTOK), said
+        for case in SENDERS:
+            answer = raw.ask("GET", CONNECT, headers=sender(*case))
+            if is_ours(*case):
+                assert answer.location.startswith(TIKTOK), case
             else:
-                assert answer.status == 200, said
-                assert answer.one("location") is None, said
-                assert not answer.set_cookies, said
+                assert answer.status == 200, case
+                assert answer.one("location") is None, case
+                assert not answer.set_cookies, case
 
     @pytest.mark.parametrize("dest", ["image", "iframe", "empty", "script", "embed"])
     def test_no_document(self, site, raw, dest):
@@ -294,7 +294,7 @@ class TestOtherPurpose:
         assert site.count("authorization_code") == 0
         assert later.get(CONNECT).status_code == 404
 
-    def test_connection_is_no_unfinished_login(self, site):
+    def test_connection_is_not_an_unfinished_login(self, site):
         """A guard does not count a connection as a login that was not completed."""
         browser = browser_of(site, "user-1")
         begin(browser, "?next=/private")

@@ -41,31 +41,31 @@ class TestSenders:
         world.with_settings(**ALL_PATHS)
         raw.log_in()
         anonymous = raw.another()
-        for said in SENDERS:
-            headers = sender(*said)
-            if is_ours(*said):
+        for case in SENDERS:
+            headers = sender(*case)
+            if is_ours(*case):
                 answer = anonymous.ask("POST", path, headers=headers)
-                assert (answer.status, answer.location) == (303, "/"), said
+                assert (answer.status, answer.location) == (303, "/"), case
             else:
                 answer = raw.ask("POST", path, headers=headers)
-                assert answer.status == 403, said
+                assert answer.status == 403, case
                 assert not answer.set_cookies
         assert raw.open_id is not None
         assert world.tiktok.count("revoke") == 0
 
     @pytest.mark.parametrize("path", [LOGOUT, DISCONNECT])
     @pytest.mark.parametrize(
-        "said",
+        "case",
         [s for s in SENDERS if is_ours(*s)],
         ids="-".join,
     )
-    def test_our_pages(self, world, raw, path, said):
+    def test_our_pages(self, world, raw, path, case):
         """A POST of this site's page ends the session with any of the headers that
         browsers send.
         """
         world.with_settings(**ALL_PATHS)
         raw.log_in()
-        answer = raw.ask("POST", path, headers=sender(*said))
+        answer = raw.ask("POST", path, headers=sender(*case))
         assert answer.status == 303
         assert SESSION not in raw.cookies
         assert raw.open_id is None
@@ -74,7 +74,7 @@ class TestSenders:
     @pytest.mark.parametrize("path", [LOGOUT, DISCONNECT])
     @pytest.mark.parametrize("mode", ["navigate", "cors", "no-cors", "same-origin", ""])
     @pytest.mark.parametrize("dest", ["document", "empty", "iframe", "image", ""])
-    def test_mode_and_dest_are_no_proof(self, world, raw, path, mode, dest):
+    def test_mode_and_dest_do_not_prove_the_sender(self, world, raw, path, mode, dest):
         """Sec-Fetch-Mode and Sec-Fetch-Dest do not prove the sender."""
         world.with_settings(**ALL_PATHS)
         how = [("sec-fetch-mode", mode), ("sec-fetch-dest", dest)]
@@ -174,16 +174,16 @@ class TestStart:
     def test_senders(self, world, raw, methods):
         """A login by POST is accepted only from a page of this site."""
         world.with_settings(login_methods=methods)
-        for said in SENDERS:
-            answer = raw.ask("POST", LOGIN, headers=sender(*said))
-            assert answer.status == (303 if is_ours(*said) else 403), said
-            assert bool(answer.set_cookies) is is_ours(*said)
+        for case in SENDERS:
+            answer = raw.ask("POST", LOGIN, headers=sender(*case))
+            assert answer.status == (303 if is_ours(*case) else 403), case
+            assert bool(answer.set_cookies) is is_ours(*case)
             raw.cookies.clear()
 
     def test_senders_do_not_matter(self, raw):
         """A page of any site may begin a login, since that alone begins no session."""
-        for said in SENDERS[::7]:
-            answer = raw.ask("GET", LOGIN, headers=sender(*said))
+        for case in SENDERS[::7]:
+            answer = raw.ask("GET", LOGIN, headers=sender(*case))
             assert answer.status == 303
             raw.cookies.clear()
 
@@ -194,11 +194,11 @@ class TestReturn:
         """A callback is accepted with any headers about the sender, since it comes from
         TikTok's site.
         """
-        for said in SENDERS[::61]:
+        for case in SENDERS[::61]:
             visitor = raw.another()
             path, query = visitor.consent(visitor.begin())
-            answer = visitor.ask("GET", path, query=query, headers=sender(*said))
-            assert answer.status == 303, said
+            answer = visitor.ask("GET", path, query=query, headers=sender(*case))
+            assert answer.status == 303, case
 
     @pytest.mark.parametrize(
         "method",
@@ -227,8 +227,8 @@ class TestWebhook:
         headers, body = world.tiktok.webhook("authorization.removed", signed_in.open_id)
         unsigned = [p for p in headers.items() if p[0] != "tiktok-signature"]
         server = signed_in.another()
-        for said in SENDERS[::13]:
-            forged = [*unsigned, *sender(*said)]
+        for case in SENDERS[::13]:
+            forged = [*unsigned, *sender(*case)]
             assert server.ask("POST", WEBHOOK, headers=forged, body=body).status == 401
         assert signed_in.open_id is not None
         genuine = [*headers.items(), *sender("cross", "null", "garbage")]

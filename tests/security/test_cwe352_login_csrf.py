@@ -108,7 +108,7 @@ class TestLoginCSRF:
     @pytest.mark.parametrize(
         "state", ["", "x", "x" * 43, "x" * 600, "%00", "%C3%28", "a%0d%0ab", "[]", "%"]
     )
-    def test_state_that_is_none(self, world, raw, state):
+    def test_invalid_state(self, world, raw, state):
         """A state that is empty, unknown, too long or not a text is refused."""
         raw.begin()
         query = f"code=abc&state={state}".encode()
@@ -177,7 +177,7 @@ class TestPreparedLogin:
         assert_refused(victim.ask("GET", path, query=query), world)
         assert victim.open_id is None
 
-    def test_victim_with_a_login_under_way(self, world, raw, victim):
+    def test_victim_with_an_unfinished_login(self, world, raw, victim):
         """A victim who has another login under way is not signed in either."""
         victim.begin()
         path, query = victim.consent(raw.begin(), person=world.tiktok.people[1])

@@ -71,7 +71,7 @@ class TestOurPaths:
     @pytest.mark.parametrize(
         "query", [b"/auth/tiktok/login", b"path=" + LOGIN.encode()]
     )
-    def test_query_is_no_path(self, world, raw, query):
+    def test_query_is_not_a_path(self, world, raw, query):
         """A query does not make another path one of the middleware's."""
         echo_path(world)
         assert raw.ask("GET", "/", query=query).one("x-app") == "yes"
@@ -254,7 +254,7 @@ class TestMounts:
         ["//evil.example", "/\\evil.example", "/.//evil.example", "/\t/evil.example"]
         + ["https://evil.example", "evil.example", "/", "//", "/sub/", "/ü", "/a b"],
     )
-    def test_mount_point_leads_nowhere_else(self, raw, mount, caplog):
+    def test_mount_point_never_leads_to_another_site(self, raw, mount, caplog):
         """For any mount point that a server reports, redirects and links stay on the
         site.
         """

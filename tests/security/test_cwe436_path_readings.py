@@ -160,7 +160,7 @@ def test_public_wins_over_a_shorter_rule_only():
     ["/", "a", "A", "%41", "%252541", "ü", "\ufffd", "\ufdfa", "; /", "/.", "\\", "//x"]
     + ["?", "%", "é\u0301", "%25%C3%BC%ff;./", "\u200b", "/a.", "..."],
 )
-def test_long_path_takes_no_longer(unit):
+def test_long_path_costs_no_more(unit):
     """A path of a megabyte costs no more than one of 64 kB, since no more is read."""
     path = "/" + (unit * 1_000_000)[:1_000_000]
     assert is_constant(RULES.protects, path)
@@ -462,7 +462,7 @@ class TestStrayMounts:
         assert len(lines) == 1
         assert "every path is protected" in lines[0].getMessage()
 
-    def test_long_mount_leads_nowhere(self, raw):
+    def test_long_mount_point_is_not_used_in_links(self, raw):
         """A mount point that is longer than the callback's path is not used in
         links.
         """

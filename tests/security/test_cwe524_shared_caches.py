@@ -63,7 +63,7 @@ FOR_ONE_CACHE = [
     "X-LiteSpeed-Cache-Control",
 ]
 
-SAID = {
+CACHE_HEADERS = {
     "nothing": [],
     "public": [("Cache-Control", "public, max-age=600")],
     "shared": [("Cache-Control", "s-maxage=600"), ("Vary", "Accept-Encoding")],
@@ -78,14 +78,16 @@ SAID = {
 class TestSharedCache:
     """A response that depended on a session is served to no other user."""
 
-    @pytest.mark.parametrize("said", SAID.values(), ids=SAID.keys())
+    @pytest.mark.parametrize(
+        "headers", CACHE_HEADERS.values(), ids=CACHE_HEADERS.keys()
+    )
     @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS.keys())
-    def test_every_way_of_reading(self, world, raw, look, said):
+    def test_every_way_to_read_a_session(self, world, raw, look, headers):
         """However an app reads the session, a shared cache does not store its response."""
         anonymous, other = raw.another(), raw.another()
         raw.log_in()
         other.log_in(person=world.tiktok.people[1], scopes=["user.info.basic"])
-        show(world, look, said)
+        show(world, look, headers)
         for order in itertools.permutations([raw, other, anonymous]):
             cache = SharedCache()
             for visitor in order:
@@ -98,12 +100,14 @@ class TestSharedCache:
         for name in FOR_ONE_CACHE:
             assert head.one(name.lower()) is None
 
-    @pytest.mark.parametrize("said", SAID.values(), ids=SAID.keys())
-    def test_not_read(self, world, raw, said):
+    @pytest.mark.parametrize(
+        "headers", CACHE_HEADERS.values(), ids=CACHE_HEADERS.keys()
+    )
+    def test_not_read(self, world, raw, headers):
         """A response that does not depend on the session is unchanged."""
         raw.log_in()
-        show(world, lambda auth: "the same for all", said)
-        assert raw.ask("GET", "/x").headers == said
+        show(world, lambda auth: "the same for all", headers)
+        assert raw.ask("GET", "/x").headers == headers
 
     def test_rule(self, world, raw):
         """A path that a rule protects depends on the session, whether the app reads it or not."""
@@ -137,7 +141,7 @@ class TestSharedCache:
 
     def test_answers_of_ours(self, world, raw):
         """Caches store neither the middleware's own responses nor replaced ones."""
-        show(world, members_only("guard"), SAID["for vendors"])
+        show(world, members_only("guard"), CACHE_HEADERS["for vendors"])
         for path in (LOGIN, LOGOUT, CALLBACK, "/x"):
             for headers in (PAGE, API):
                 answer = raw.ask("GET", path, headers=headers)

@@ -23,7 +23,7 @@ from ..support.models import (
     PLAIN,
     REFRESH,
     a_cached_session,
-    a_grant,
+    a_record,
     a_site,
     an_auth,
 )
@@ -61,7 +61,7 @@ WAYS_TO_SHOW = {
 HOLDERS = {
     "Secret": lambda: Secret(PLAIN),
     "Token": lambda: Token(PLAIN, NOW, "user.info.basic"),
-    "Grant": a_grant,
+    "UserRecord": a_record,
     "TokenAnswer": lambda: TokenResponse(
         open_id=OPEN_ID,
         access_token=Secret(PLAIN),
@@ -96,8 +96,8 @@ def test_secret_is_not_pickled(make, protocol):
 @pytest.mark.parametrize(
     ("name", "turn"),
     [
-        ("Grant", UserRecord._asdict),
-        ("Grant", tuple),
+        ("UserRecord", UserRecord._asdict),
+        ("UserRecord", tuple),
         ("TokenAnswer", dataclasses.asdict),
         ("TokenAnswer", dataclasses.astuple),
     ],

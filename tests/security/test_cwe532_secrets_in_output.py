@@ -531,7 +531,7 @@ def test_traceback(listening, tiktok):
         assert hits(watch.secrets, report) == []
 
 
-def test_login_under_way():
+def test_unfinished_login():
     """A login transaction prints neither its state nor its verifier."""
     login = LoginTransaction(
         state="the-state-of-one",

@@ -81,7 +81,7 @@ class TestSpoofing:
             sent = lines(drawn_headers(draw, cookies))
             assert visitor.seen_by("/who", cookie=sent) == open_id, sent
 
-    def test_look_alikes(self, raw):
+    def test_similar_names(self, raw):
         """A genuine value under a similar name signs no user in."""
         raw.log_in()
         value = raw.cookies[SESSION].encode()

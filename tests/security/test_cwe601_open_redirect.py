@@ -28,7 +28,7 @@ SAMPLE = [*DRAWN.sample(BY_HAND, 40), *DRAWN.sample(REFUSED, 20)]
 KEPT_SAMPLE = [*DRAWN.sample(HARMLESS, 20), *DRAWN.sample(GOOD, 20)]
 
 
-def written(value):
+def spellings(value):
     """Return a target as in a query: raw, and percent-encoded once and twice."""
     raw = value.encode("utf-8", "surrogatepass")
     once = quote_from_bytes(raw, safe="")
@@ -39,7 +39,7 @@ def written(value):
     }
 
 
-def judge(location):
+def assert_stays(location):
     """Fail for a Location that leads a browser elsewhere, or that it changes."""
     assert re.fullmatch(r"/[\x21-\x5b\x5d-\x7e]*", location), location
     url = ada_url.URL(location, base=ORIGIN + CALLBACK + "?code=x&state=y")
@@ -48,9 +48,9 @@ def judge(location):
     assert url.pathname not in OWN
 
 
-def judge_kept(location, value):
+def assert_kept(location, value):
     """Fail for a Location that is not exactly the requested target."""
-    judge(location)
+    assert_stays(location)
     there = ada_url.URL(location, base=ORIGIN)
     asked = ada_url.URL(value, base=ORIGIN)
     for part in ("pathname", "search", "hash"):
@@ -70,12 +70,12 @@ class TestLogout:
     def test_whole_corpus(self, raw):
         """No target of the corpus leaves the site, raw or encoded."""
         for number, value in enumerate(REFUSED):
-            for how, query in written(value).items():
+            for how, query in spellings(value).items():
                 if how != "once" and number >= len(BY_HAND) and number % 5:
                     continue
                 location = self.lands(raw, b"next=" + query)
                 if how == "raw":
-                    judge(location)
+                    assert_stays(location)
                 else:
                     assert location == USUAL, (how, value)
 
@@ -83,7 +83,7 @@ class TestLogout:
         """A disconnect uses the same rule, also if TikTok does not confirm it."""
         world.with_settings(disconnect_path="/bye")
         for value in SAMPLE:
-            query = b"next=" + written(value)["once"]
+            query = b"next=" + spellings(value)["once"]
             answer = raw.ask("POST", "/bye", query=query, headers=SAME_ORIGIN)
             assert (answer.status, answer.location) == (303, USUAL)
         raw.log_in()
@@ -98,7 +98,7 @@ class TestLogout:
         """A logout redirects to every good target."""
         for number, value in enumerate((*HARMLESS, *GOOD)):
             query = quote(value, safe="/:@?'" if number % 2 else "")
-            judge_kept(self.lands(raw, f"next={query}".encode()), value)
+            assert_kept(self.lands(raw, f"next={query}".encode()), value)
 
 
 @memory_only
@@ -108,10 +108,10 @@ class TestLogin:
     def test_sample(self, raw):
         """No target of the sample leaves the site, raw or encoded."""
         for value, how in zip(SAMPLE, itertools.cycle(["once", "raw", "twice"])):
-            answer = raw.log_in(b"next=" + written(value)[how])
+            answer = raw.log_in(b"next=" + spellings(value)[how])
             assert answer.status == 303
             if how == "raw":
-                judge(answer.location)
+                assert_stays(answer.location)
             else:
                 assert answer.location == USUAL, (how, value)
 
@@ -119,7 +119,7 @@ class TestLogin:
         """A login redirects to every good target of the sample."""
         for value in KEPT_SAMPLE:
             query = quote_plus(value)
-            judge_kept(raw.log_in(f"next={query}".encode()).location, value)
+            assert_kept(raw.log_in(f"next={query}".encode()).location, value)
 
     def test_next_travels_in_the_cookie(self, raw):
         """``next`` is not sent to TikTok, and a callback's own ``next`` is ignored."""
@@ -157,7 +157,7 @@ class TestLogin:
             url = ada_url.URL(answer.location, base=ORIGIN)
             assert (url.origin, url.pathname) == (ORIGIN, LOGIN)
             query = answer.location.partition("?")[2]
-            judge(raw.log_in(query.encode()).location)
+            assert_stays(raw.log_in(query.encode()).location)
             raw.cookies.clear()
 
     def test_pollution(self, raw):

@@ -120,7 +120,7 @@ class TestOpensNothing:
         )
         assert answer.status == 401
 
-    def test_nothing_to_find(self, world, raw, tokens):
+    def test_id_cannot_be_computed(self, world, raw, tokens):
         """An id cannot be computed from the cookie, hash or row in a simple way, nor
         the reverse.
         """

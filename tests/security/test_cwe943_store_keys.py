@@ -20,7 +20,7 @@ ODD = [
 ]
 
 
-def test_keys_are_no_patterns(store):
+def test_keys_are_not_patterns(store):
     """Keys are listed by a literal prefix, in which no character is a pattern."""
     rows = [f"odd:{name}:1" for name in ODD]
     for row in rows:

@@ -184,9 +184,12 @@ class Site:
             "modules": MODULES,
             "varnish": _varnish_prefix() if self.name == "varnish" else "",
         }
-        for said, meant in (*proxy.changes, *(proxy.prefix if self.prefix else ())):
-            assert said.format(**names) in page, said
-            page = page.replace(said.format(**names), meant.format(**names))
+        for documented, meant in (
+            *proxy.changes,
+            *(proxy.prefix if self.prefix else ()),
+        ):
+            assert documented.format(**names) in page, documented
+            page = page.replace(documented.format(**names), meant.format(**names))
         return proxy.around.format(**names, page=page)
 
     @contextmanager

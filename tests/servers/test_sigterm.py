@@ -113,7 +113,7 @@ def answer_to(sent: socket.socket) -> Answer | None:
     return answer
 
 
-def test_login_under_way(server, browser, interrupt):
+def test_unfinished_login(server, browser, interrupt):
     """A code that TikTok is processing is sent once, and the login succeeds or shows a
     page.
     """
@@ -141,7 +141,7 @@ def test_login_under_way(server, browser, interrupt):
     assert browser.me().status_code == 200
 
 
-def test_refresh_under_way(server, browser, interrupt):
+def test_unfinished_refresh(server, browser, interrupt):
     """A refresh token that TikTok is replacing is not lost, if the server waits."""
     tiktok = server.tiktok
     usual, tiktok.access_lifetime = tiktok.access_lifetime, 1

@@ -225,7 +225,7 @@ def alias(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[str]:
     closed(alias)
 
 
-def test_what_is_written_survives_a_rollback(alias: str) -> None:
+def test_written_row_survives_a_rollback(alias: str) -> None:
     """A row written in a view's transaction stays when that is rolled back."""
     store = made(alias)
     with transaction.atomic(using=alias):
@@ -316,7 +316,7 @@ def test_rows_of_a_test_case_go_with_it(alias: str) -> None:
     assert store.get("k") is None
 
 
-def test_a_lost_connection_costs_nothing(postgresql: Server, mariadb: Server) -> None:
+def test_a_lost_connection_is_replaced(postgresql: Server, mariadb: Server) -> None:
     """A connection that the server closed is replaced, for reads and for writes."""
     for server in (postgresql, mariadb):
         alias = on(server)

@@ -17,7 +17,7 @@ from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.record import Session
 from tiktok_oauth_middleware._session.service import SessionService
 
-from ..support.models import a_grant
+from ..support.models import a_record
 
 if TYPE_CHECKING:
     from .databases import Server
@@ -49,7 +49,7 @@ def app(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     now = int(time.time())
     for number in range(USERS):
         open_id = f"-000user{number:04d}"
-        record = a_grant(
+        record = a_record(
             open_id=open_id,
             access_token=Secret(f"act.{number}"),
             issued_at=now,

@@ -50,7 +50,7 @@ def test_a_row_that_is_written_often_is_kept_once(clock: Any) -> None:
     assert length_hint(store._round) <= 1
 
 
-def test_rows_weigh_little_and_the_collector_sees_none() -> None:
+def test_rows_need_little_memory_and_no_tracked_objects() -> None:
     """100,000 rows cost at most 200 bytes each besides the value, and no tracked
     objects.
     """
@@ -119,7 +119,7 @@ def test_several_workers_are_warned_of(
 
 
 @pytest.mark.parametrize("workers", ["", "1", "many", "-2"])
-def test_one_worker_is_no_warning(
+def test_one_worker_logs_no_warning(
     workers: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """WEB_CONCURRENCY of one, or one that is not a number, logs no warning."""

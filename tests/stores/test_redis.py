@@ -177,7 +177,7 @@ def test_a_lost_answer_makes_no_other_swap_ours(
         assert store.compare_and_set(key, None, b"used", 60) is False
 
 
-def test_a_connection_is_tried_once_more_and_no_oftener(store: RedisStore) -> None:
+def test_two_lost_answers_are_an_error(store: RedisStore) -> None:
     """Two lost answers in a row are an error."""
     with LosesAnswers(store._connections().client) as answers:
         store.get("row")
@@ -227,7 +227,7 @@ async def test_a_dead_server_is_an_error_in_a_loop(redis_server: Any) -> None:
     await store.aclose()
 
 
-def test_dead_connections_cost_no_error(redis_server: Any) -> None:
+def test_dead_connections_are_replaced(redis_server: Any) -> None:
     """Threads whose pooled connections died with a restart see no error."""
     store = RedisStore(redis_server.url)
     together = threading.Barrier(4)
@@ -463,7 +463,7 @@ def test_decoding_is_refused(redis_url: str, made: str) -> None:
             RedisStore(decoding)
 
 
-def test_what_is_no_client_is_refused() -> None:
+def test_value_without_a_client_is_refused() -> None:
     """A value that is neither a URL nor a client is a ConfigurationError that
     names it.
     """
@@ -487,7 +487,7 @@ def test_what_is_no_client_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda url, nowhere: f"redis://:x@127.0.0.1:{nowhere}/0", "refused"),
         (lambda url, nowhere: url.replace("redis://", "rediss://"), "speak TLS"),
@@ -503,7 +503,7 @@ def test_what_is_no_client_is_refused() -> None:
     ids=["refused", "plain port", "password", "none", "database", "name", "socket"],
 )
 def test_the_cause_of_no_connection(
-    redis_url: str, change: Any, said: str, tmp_path: Any
+    redis_url: str, change: Any, message: str, tmp_path: Any
 ) -> None:
     """An error names why there is no connection, sync, asyncio and in `check`.
 
@@ -529,7 +529,7 @@ def test_the_cause_of_no_connection(
         found = {f.code: f for f in diagnose_store(url)}
         report.append(found["store_unusable"].message)
     for each in report:
-        assert said in each, report
+        assert message in each, report
         for secret in ("horse", "127.0.0.1", "no-such-host", ":x@"):
             assert secret not in each
     store.close()

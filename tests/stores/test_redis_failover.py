@@ -331,10 +331,10 @@ def test_not_for_ever(answering: Callable[..., Server], error: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"), OTHER, ids=[e.decode()[:20] for e, _ in OTHER]
+    ("error", "message"), OTHER, ids=[e.decode()[:20] for e, _ in OTHER]
 )
 def test_the_cause_in_words(
-    answering: Callable[..., Server], error: bytes, said: str
+    answering: Callable[..., Server], error: bytes, message: str
 ) -> None:
     """Any other error reply is a StoreError that explains it without quoting it."""
     server = answering(error, always=True)
@@ -344,6 +344,6 @@ def test_the_cause_in_words(
                 partial(store.get, "row"),
                 partial(store.compare_and_set, "row", None, b"new", _LONG),
             ):
-                with pytest.raises(StoreError, match=said) as failure:
+                with pytest.raises(StoreError, match=message) as failure:
                     ask()
                 assert "secret-host" not in str(failure.value), name

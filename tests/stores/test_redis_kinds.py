@@ -544,10 +544,10 @@ def test_a_login_lives_in_one_slot(
         browser = world.browser()
         browser.log_in()
         assert browser.signed_in
-        (grant,) = (row for row in store.keys("tiktok:") if ":grant:" in row)
-        slot = cluster.slot(grant)
-        assert cluster.slot(lock_row(grant)) == slot
-        assert cluster.rows_in(slot) == {grant}
+        (row_key,) = (row for row in store.keys("tiktok:") if ":grant:" in row)
+        slot = cluster.slot(row_key)
+        assert cluster.slot(lock_row(row_key)) == slot
+        assert cluster.rows_in(slot) == {row_key}
 
 
 # --- Sentinel ----------------------------------------------------------------------

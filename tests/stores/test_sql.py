@@ -268,7 +268,7 @@ def mortal(request: pytest.FixtureRequest) -> Iterator[Server]:
     yield from running(request.param)
 
 
-def test_a_restart_costs_no_error(mortal: Server) -> None:
+def test_connections_closed_by_a_restart_are_replaced(mortal: Server) -> None:
     """Connections that a restart of the server closed are replaced without an error."""
     store = made(mortal.url())
     store.compare_and_set("row", None, b"1", 600)
@@ -847,7 +847,7 @@ def test_a_busy_pool_is_an_error(server: Server) -> None:
         (object(), "neither a URL nor an Engine"),
     ],
 )
-def test_what_is_no_database_is_refused(given: Any, match: str) -> None:
+def test_wrong_arguments_are_refused(given: Any, match: str) -> None:
     """Wrong arguments are refused when the store is built."""
     with pytest.raises(ConfigurationError, match=match):
         SQLStore(given)
@@ -859,7 +859,7 @@ def test_a_password_is_not_shown() -> None:
     assert "hunter2" not in repr(store)
 
 
-def test_a_driver_for_a_loop_alone_says_so(server: Server) -> None:
+def test_blocking_call_over_an_asyncio_driver_is_refused(server: Server) -> None:
     """Blocking calls over a driver that only supports asyncio raise an error that names
     it.
     """
@@ -929,7 +929,7 @@ def test_settings_name_a_database(url: str) -> None:
         ("toy://", "begins with toy://"),
     ],
 )
-def test_what_names_no_database_is_refused(url: str, match: str) -> None:
+def test_url_without_a_store_is_refused(url: str, match: str) -> None:
     """A URL from which no store can be opened is refused; the error lists the kinds of
     store.
     """

@@ -136,7 +136,7 @@ def test_close_closes_the_connections_of_all_threads(store: SQLiteStore) -> None
     assert report == [None]
 
 
-def test_a_thread_takes_its_connection_with_it(store: SQLiteStore) -> None:
+def test_connection_is_closed_with_its_thread(store: SQLiteStore) -> None:
     """A connection is closed when its thread ends."""
     for _ in range(5):
         thread = threading.Thread(target=store.get, args=["row"])
@@ -159,7 +159,7 @@ def test_a_relative_path_stays_where_it_was(
     assert (tmp_path / "here.sqlite3").exists()
 
 
-def test_a_path_is_no_uri(tmp_path: Path) -> None:
+def test_a_path_is_not_a_uri(tmp_path: Path) -> None:
     """Characters with a meaning in URIs are part of the file's name."""
     path = tmp_path / "a?mode=memory#%41 b.sqlite3"
     store = SQLiteStore(path)
@@ -186,9 +186,7 @@ def test_expired_rows_leave_the_file(path: Path, clock: Any) -> None:
 @pytest.mark.parametrize(
     "content", [b"not a database at all, but long enough to look", b"x" * 8192]
 )
-def test_what_is_no_database_is_an_error(
-    store: SQLiteStore, path: Path, content: bytes
-) -> None:
+def test_other_file_is_an_error(store: SQLiteStore, path: Path, content: bytes) -> None:
     """A file that is not a database is an error, and is left unchanged."""
     path.write_bytes(content)
     with pytest.raises(StoreError, match="NOTADB"):
@@ -357,7 +355,7 @@ def test_an_error_quotes_nothing(store: SQLiteStore, path: Path) -> None:
     assert "the-" not in str(failure.value)
 
 
-def test_a_lock_that_can_not_be_released_hides_no_error(
+def test_a_failing_release_hides_no_error(
     store: SQLiteStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An error inside a lock is raised even if releasing fails, which logs a
@@ -503,7 +501,7 @@ while True:
 """
 
 
-def test_what_was_answered_outlives_a_crash(path: Path) -> None:
+def test_written_rows_survive_a_crash(path: Path) -> None:
     """All rows that a process wrote before it was killed are there, and the file is
     sound.
     """

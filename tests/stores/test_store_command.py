@@ -295,7 +295,7 @@ class TestCreate:
         engine.dispose()
 
     @pytest.mark.parametrize(
-        ("url", "said"),
+        ("url", "message"),
         [
             ("sqlite:///made.sqlite3", "at its first use"),
             ("redis://:hunter2@localhost:1/0", "needs no tables"),
@@ -303,12 +303,12 @@ class TestCreate:
         ],
     )
     def test_without_tables(
-        self, url: str, said: str, tmp_path: Any, capsys: Any, monkeypatch: Any
+        self, url: str, message: str, tmp_path: Any, capsys: Any, monkeypatch: Any
     ) -> None:
         """For a store without tables the command says so, without connecting."""
         monkeypatch.chdir(tmp_path)
         assert main(["store", "create", url]) == 0
-        assert said in capsys.readouterr().out
+        assert message in capsys.readouterr().out
         assert list(tmp_path.iterdir()) == []
 
     def test_no_right(

@@ -14,7 +14,7 @@ REFRESH = "rft.OTHERSECRET!5294.va"
 NOW = 1_767_225_605
 
 
-def a_grant(**changes):
+def a_record(**changes):
     fields = {
         "open_id": OPEN_ID,
         "access_token": Secret(PLAIN),

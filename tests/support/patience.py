@@ -1,6 +1,6 @@
 """How long a test waits for something that must happen, on any machine.
 
-No test judges a duration: a machine that is busy with twenty other jobs is slow, not
+No test asserts a duration: a machine that is busy with twenty other jobs is slow, not
 wrong. What must end is given this long before it counts as hanging.
 """
 

@@ -68,13 +68,13 @@ def sender(site, origin, referer):
     ]
 
 
-def is_ours(*said):
+def is_ours(*case):
     """Return whether a header is sent, and every header that is sent names this site.
 
     A page with ``Referrer-Policy: no-referrer`` sends ``Origin: null``, and is ours if
     Sec-Fetch-Site says so.
     """
-    site, origin, referer = said
+    site, origin, referer = case
     if origin == "null":
         return site == "ours" and referer in ("ours", "none")
-    return "ours" in said and set(said) <= {"ours", "none"}
+    return "ours" in case and set(case) <= {"ours", "none"}

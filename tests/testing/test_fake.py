@@ -289,7 +289,7 @@ class TestSilentReconnection:
         app.consent()
         assert app.consent(scope="video.list")["scopes"] == "video.list"
 
-    def test_nothing_in_common(self, app):
+    def test_no_requested_scope_is_granted(self, app):
         """The page is shown if none of the requested scopes was consented to."""
         app.consent(scope="user.info.basic")
         assert app.consent(scope="video.upload")["scopes"] == "video.upload"

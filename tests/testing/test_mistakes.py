@@ -117,7 +117,7 @@ class TestEveryClient:
         assert fake.clock() - before < 7200
 
     @pytest.mark.parametrize("scope", ["video.upload", "nonsense", ""])
-    def test_scopes_not_asked_for(self, visit, fake, scope):
+    def test_scopes_not_requested(self, visit, fake, scope):
         """A scope that the app did not request cannot be left ticked."""
         visitor = visit(fake, **good(fake))
         with pytest.raises(LoginFlowError, match="did not request") as caught:
@@ -137,14 +137,14 @@ class TestEveryClient:
         scopes = (scope for scope in ["user.info.basic"])
         assert visit(fake, **good(fake)).log_in(scopes=scopes).status_code == 303
 
-    def test_a_fault_is_no_mistake(self, visit, fake):
+    def test_a_fault_is_not_a_mistake(self, visit, fake):
         """For a fault that the test switched on, the app's answer is returned."""
         fake.fail("token", error="invalid_client")
         assert visit(fake, **good(fake)).log_in().status_code >= 400
         fake.fail("token")
         assert visit(fake, **good(fake)).log_in().status_code == 503
 
-    def test_a_denial_is_no_mistake(self, visit, fake):
+    def test_a_denial_is_not_a_mistake(self, visit, fake):
         """A denied login is not reported as a mistake."""
         assert visit(fake, **good(fake)).log_in(deny=True).status_code == 403
 

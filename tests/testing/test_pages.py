@@ -126,7 +126,7 @@ class TestText:
         assert response.headers["cache-control"] == "no-store"
         assert response.headers["x-content-type-options"] == "nosniff"
 
-    def test_form_leads_on(self, ask, app):
+    def test_form_may_redirect(self, ask, app):
         """The policy lets the form redirect to the app, since browsers apply
         form-action to redirects.
         """
@@ -135,7 +135,7 @@ class TestText:
         assert f"form-action 'self' {parts.scheme}://{parts.netloc};" in policy
 
     @pytest.mark.parametrize("changes", [{}, {"scope": "nonsense"}])
-    def test_says_what_it_is(self, ask, changes):
+    def test_page_says_that_it_is_a_stand_in(self, ask, changes):
         """Every page says that it is a stand-in, not TikTok."""
         text = get(ask(**changes)).text
         assert "stand-in" in text
@@ -189,9 +189,9 @@ def open_page(chromium):
             page.on(
                 "console",
                 # Chromium sometimes requests an icon by itself.
-                lambda said: (
-                    said.location["url"].endswith("/favicon.ico")
-                    or page.complaints.append(said.text)
+                lambda request: (
+                    request.location["url"].endswith("/favicon.ico")
+                    or page.complaints.append(request.text)
                 ),
             )
             page.goto(url)

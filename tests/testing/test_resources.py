@@ -395,11 +395,11 @@ class TestWebhooks:
         signature.
         """
         headers, body = fake.ping()
-        said = json.loads(body)
-        assert said["event"] == "tiktok.ping"
-        assert said["create_time"] == int(clock() * 1000)
-        assert said["user_openid"].isdecimal()
-        assert json.loads(said["content"]) == {"reason": "testing Webhook"}
+        event = json.loads(body)
+        assert event["event"] == "tiktok.ping"
+        assert event["create_time"] == int(clock() * 1000)
+        assert event["user_openid"].isdecimal()
+        assert json.loads(event["content"]) == {"reason": "testing Webhook"}
         assert self.read((headers, body), clock).event == "tiktok.ping"
 
     def test_retry(self, fake, clock):
@@ -484,7 +484,7 @@ class TestAsStrictAsTikTok:
             }
             assert protocol.__name__ not in own
 
-    def test_same_knowledge(self):
+    def test_same_fields_and_addresses(self):
         """The package and the stand-in list the same fields and addresses of
         TikTok's.
         """

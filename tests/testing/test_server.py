@@ -592,7 +592,7 @@ class TestHost:
             b"DELETE /",
         ],
     )
-    def test_every_way_in(self, stand_in, line):
+    def test_every_path_and_method(self, stand_in, line):
         """A foreign name is refused for all paths and methods."""
         request = line + b" HTTP/1.1\r\nHost: evil.example:PORT\r\n\r\n"
         assert self.send(stand_in, request)[0] == 403

@@ -256,7 +256,7 @@ class TestServer:
         assert decide(browser, page).status_code == 400
 
     @pytest.mark.parametrize("method", [b"PUT", b"DELETE", b"PATCH", b"OPTIONS"])
-    def test_body_is_no_request(self, stand_in, method):
+    def test_body_is_not_read_as_a_request(self, stand_in, method):
         """The body of a refused request is never read as the next one."""
         inner = b"GET /stand-in/journal HTTP/1.1\r\nHost: other\r\n\r\n"
         head = b"%s / HTTP/1.1\r\nHost: HERE\r\nContent-Length: %d\r\n\r\n"

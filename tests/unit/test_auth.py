@@ -99,7 +99,7 @@ def test_expired_token_is_none(now, there):
     assert auth.is_authenticated
 
 
-def test_token_is_judged_when_it_is_asked_for():
+def test_expiry_is_checked_when_the_token_is_read():
     """A token that expires during a request is None when it is read again."""
     times = iter([NOW, NOW + 200])
     auth = an_auth(a_cached_session(), a_site(clock=lambda: next(times)))
@@ -195,7 +195,7 @@ def test_every_read_is_noted(look, cached):
 @pytest.mark.parametrize(
     "show", [repr, lambda a: a.login_url(), lambda a: a.logout_url]
 )
-def test_link_is_no_read(signed_in, show):
+def test_link_is_not_recorded_as_a_read(signed_in, show):
     """Links are the same for all users, so reading one is not recorded."""
     show(signed_in)
     assert signed_in._accessed is False

@@ -112,7 +112,7 @@ def test_outage_has_a_page_of_the_same_status(kind):
     assert PROBLEMS[kind.code].status == kind.status
 
 
-def test_configuration_error_takes_one_fault():
+def test_configuration_error_of_one_fault():
     """A single text is one fault, not a sequence of letters."""
     error = ConfigurationError("timeout is 0")
     assert error.faults == ("timeout is 0",)
@@ -139,7 +139,7 @@ def test_configuration_error_shows_all_faults():
     ],
     ids=["code", "nothing", "text", "all"],
 )
-def test_tiktok_error_shows_what_it_knows(given, shown):
+def test_tiktok_error_shows_its_fields(given, shown):
     """A TikTok error's message has code, description, status and log_id, if known."""
     assert str(TikTokError(*given)) == shown
 
@@ -155,7 +155,7 @@ def test_tiktok_error_keeps_its_parts():
     )
 
 
-def test_unavailable_knows_no_wait_by_itself():
+def test_unavailable_has_no_retry_after_of_its_own():
     """Without Retry-After, retry_after is None."""
     assert TikTokUnavailable("").retry_after is None
 

@@ -107,16 +107,16 @@ class TestCheck:
         exit code.
         """
         assert main(["check", "--json"]) == 0
-        said = json.loads(capsys.readouterr().out)
-        assert said["exit_code"] == 0
-        assert said["register"] == {
+        output = json.loads(capsys.readouterr().out)
+        assert output["exit_code"] == 0
+        assert output["register"] == {
             "tab": "Desktop",
             "redirect_uri": CALLBACK,
             "scopes": ["user.info.basic"],
             "webhook": None,
         }
         wanted = {"code", "level", "option", "message", "fix"}
-        assert all(set(finding) == wanted for finding in said["findings"])
+        assert all(set(finding) == wanted for finding in output["findings"])
 
     def test_json_of_wrong_settings(self, environment, capsys, monkeypatch):
         """Settings that cannot be built are findings too, with nothing to register."""
@@ -127,8 +127,8 @@ class TestCheck:
         monkeypatch.setenv("TIKTOK_ENDPOINTS_TOKEN", "nowhere")
         monkeypatch.delenv("TIKTOK_CLIENT_KEY")
         assert main(["check", "--json"]) == 1
-        said = json.loads(capsys.readouterr().out)
-        found = {(f["code"], f["option"]) for f in said["findings"]}
+        output = json.loads(capsys.readouterr().out)
+        found = {(f["code"], f["option"]) for f in output["findings"]}
         assert found == {
             ("bad_timeout", "timeout"),
             ("unknown_variable", "scope"),
@@ -137,8 +137,8 @@ class TestCheck:
             ("bad_endpoints", "endpoints"),
             ("bad_client_key", "client_key"),
         }
-        assert said["register"] is None
-        [keys] = [f for f in said["findings"] if f["option"] == "secret_keys"]
+        assert output["register"] is None
+        [keys] = [f for f in output["findings"] if f["option"] == "secret_keys"]
         assert "token_urlsafe" in keys["fix"]
 
     def test_strict(self, environment, capsys):
@@ -220,9 +220,9 @@ class TestSettings:
         result.
         """
         assert main(["check", "--settings", f"{app}:{path}"]) == 0
-        said = capsys.readouterr()
-        assert "https://app.example.com/cb" in said.out
-        assert "printed by the app" in said.err
+        output = capsys.readouterr()
+        assert "https://app.example.com/cb" in output.out
+        assert "printed by the app" in output.err
 
     def test_json(self, app, capsys):
         """Output of the app's import does not get into the JSON."""
@@ -250,10 +250,10 @@ class TestSettings:
         of the app's.
         """
         assert main(["check", "--settings", named.format(app)]) == 2
-        said = capsys.readouterr()
-        assert why in said.err
-        assert said.out == ""
-        assert "act.a-secret" not in said.err
+        output = capsys.readouterr()
+        assert why in output.err
+        assert output.out == ""
+        assert "act.a-secret" not in output.err
 
 
 class TestColour:
@@ -459,9 +459,9 @@ def test_failing_import(tmp_path, monkeypatch, capsys):
     (tmp_path / f"{name}.py").write_text("x = 1\nimport no_such_library_of_the_app\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert main(["check", "--settings", f"{name}:settings"]) == 2
-    said = capsys.readouterr().err
-    assert "'no_such_library_of_the_app'" in said
-    assert f"{name}.py:2" in said
+    output = capsys.readouterr().err
+    assert "'no_such_library_of_the_app'" in output
+    assert f"{name}.py:2" in output
 
 
 def test_version(capsys):
@@ -489,8 +489,8 @@ def test_reader_that_has_enough(arguments, tmp_path):
         env=environment,
     )
     done.stdout.close()
-    said = done.stderr.read().decode()
+    output = done.stderr.read().decode()
     done.stderr.close()
     assert done.wait(60) in (1, 141)
-    assert "Traceback" not in said
-    assert "BrokenPipe" not in said
+    assert "Traceback" not in output
+    assert "BrokenPipe" not in output

@@ -144,7 +144,7 @@ def test_no_framework_for_the_middleware():
     assert not loaded & {"starlette", "fastapi", "flask", "authlib", "httpx2", "ssl"}
 
 
-def test_nothing_of_connecting_where_it_is_not_used():
+def test_modules_for_connecting_are_not_loaded_without_need():
     """An app that connects no accounts loads none of the modules that do that."""
     code = (
         "from tiktok_oauth_middleware import TikTokOAuthWSGIMiddleware, TikTokSettings;"

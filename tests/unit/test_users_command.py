@@ -168,20 +168,20 @@ class TestIterUsers:
 class TestList:
     def test_sorted(self, some):
         """A few thousand users are printed in the order of their open_ids."""
-        told = report()
-        assert list_users(some, told) == 0
-        found = listed(told.out.getvalue())
+        streams = report()
+        assert list_users(some, streams) == 0
+        found = listed(streams.out.getvalue())
         assert len(found) == SOME
         assert found == sorted(found)
-        assert f"{SOME} stored\n" in told.out.getvalue()
-        assert told.err.getvalue() == ""
+        assert f"{SOME} stored\n" in streams.out.getvalue()
+        assert streams.err.getvalue() == ""
 
     def test_very_many(self, some, monkeypatch):
         """More users are printed in the order of reading, each once."""
         monkeypatch.setattr(_users_command, "SORTED", 100)
-        told = report()
-        assert list_users(some, told) == 0
-        found = listed(told.out.getvalue())
+        streams = report()
+        assert list_users(some, streams) == 0
+        found = listed(streams.out.getvalue())
         assert len(found) == len(set(found)) == SOME
         assert found != sorted(found)
 
@@ -189,12 +189,12 @@ class TestList:
         """Ctrl-C prints how many were listed, and a later list continues from there."""
         monkeypatch.setattr(_users_command, "SORTED", 100)
         store.interrupts_at = 3
-        told = report()
-        assert list_users(some, told) == INTERRUPTED
-        first = listed(told.out.getvalue())
+        streams = report()
+        assert list_users(some, streams) == INTERRUPTED
+        first = listed(streams.out.getvalue())
         assert len(first) == 2 * ROWS
-        after = told.err.getvalue().partition("--after=")[2].strip()
-        assert told.err.getvalue().startswith(f"stopped: {2 * ROWS} users listed;")
+        after = streams.err.getvalue().partition("--after=")[2].strip()
+        assert streams.err.getvalue().startswith(f"stopped: {2 * ROWS} users listed;")
         assert after == first[-1]
         store.interrupts_at = 0
         rest = report()
@@ -205,78 +205,80 @@ class TestList:
     def test_after_an_unknown_user(self, some):
         """Continuing a list after a deleted user fails with a message."""
         last = [*some.iter_users()][-1].open_id
-        told = report()
-        assert list_users(some, told, after=last) == 0
-        assert "0 stored behind that one" in told.out.getvalue()
+        streams = report()
+        assert list_users(some, streams, after=last) == 0
+        assert "0 stored behind that one" in streams.out.getvalue()
         some.forget(last)
-        told = report()
-        assert list_users(some, told, after=last) == 1
-        assert f"{last} is not stored any more" in told.out.getvalue()
+        streams = report()
+        assert list_users(some, streams, after=last) == 1
+        assert f"{last} is not stored any more" in streams.out.getvalue()
 
     def test_interrupted_early(self, some, store):
         """After Ctrl-C before the first line, the message says that nothing was
         listed.
         """
         store.interrupts_at = 2
-        told = report()
-        assert list_users(some, told) == INTERRUPTED
-        assert told.err.getvalue() == "stopped: 0 users listed\n"
+        streams = report()
+        assert list_users(some, streams) == INTERRUPTED
+        assert streams.err.getvalue() == "stopped: 0 users listed\n"
 
     def test_ending(self, some, store):
         """Users whose grant ends soon are printed in the order of the ends; Ctrl-C
         works there, too.
         """
-        told = report()
-        assert list_users(some, told, ending=10) == 0
-        assert len(listed(told.out.getvalue())) == SOME // 10
-        assert f"60 of {SOME} stored end within 10 days" in told.out.getvalue()
+        streams = report()
+        assert list_users(some, streams, ending=10) == 0
+        assert len(listed(streams.out.getvalue())) == SOME // 10
+        assert f"60 of {SOME} stored end within 10 days" in streams.out.getvalue()
         store.interrupts_at = 3
-        told = report()
-        assert list_users(some, told, ending=10) == INTERRUPTED
-        assert told.err.getvalue() == f"stopped: {2 * ROWS} users read, none listed\n"
+        streams = report()
+        assert list_users(some, streams, ending=10) == INTERRUPTED
+        assert (
+            streams.err.getvalue() == f"stopped: {2 * ROWS} users read, none listed\n"
+        )
 
     def test_progress(self, some, monkeypatch):
         """Progress is shown on a terminal, or if requested, and cleared at the end."""
         monkeypatch.setattr(progress_module, "_TERMINAL_SECONDS", -1)
         monkeypatch.setattr(progress_module, "_LINE_SECONDS", -1)
         monkeypatch.setenv("TERM", "xterm")
-        told = report()._replace(err=Terminal())
-        list_users(some, told)
-        assert f"\r{SOME} users listed\x1b[K" in told.err.getvalue()
-        assert told.err.getvalue().endswith("\r\x1b[K")
-        told = report(progress=True)
-        list_users(some, told, ending=10)
-        assert f"{SOME} users read\n" in told.err.getvalue()
+        streams = report()._replace(err=Terminal())
+        list_users(some, streams)
+        assert f"\r{SOME} users listed\x1b[K" in streams.err.getvalue()
+        assert streams.err.getvalue().endswith("\r\x1b[K")
+        streams = report(progress=True)
+        list_users(some, streams, ending=10)
+        assert f"{SOME} users read\n" in streams.err.getvalue()
 
     def test_no_progress_beside_lines(self, some, monkeypatch):
         """If the list itself is printed on the terminal, no progress is shown."""
         monkeypatch.setattr(progress_module, "_TERMINAL_SECONDS", -1)
-        told = report()._replace(out=Terminal(), err=Terminal())
-        list_users(some, told)
-        assert told.err.getvalue() == ""
+        streams = report()._replace(out=Terminal(), err=Terminal())
+        list_users(some, streams)
+        assert streams.err.getvalue() == ""
 
 
 class TestSweep:
     def test_interrupted(self, some, store):
         """Ctrl-C says how far the sweep came; no user is lost."""
         store.interrupts_at = 3
-        told = report()
-        sweep = Sweep(told)
+        streams = report()
+        sweep = Sweep(streams)
         assert sweep.run(some, 3600) == INTERRUPTED
-        assert told.err.getvalue().startswith(
+        assert streams.err.getvalue().startswith(
             f"stopped: {ROWS} users read, 0 refreshed, 0 failed, 0 ended; the refreshes"
         )
-        assert "the next sweep does the rest" in told.err.getvalue()
+        assert "the next sweep does the rest" in streams.err.getvalue()
 
     def test_progress(self, some, monkeypatch):
         """Progress counts users, and refreshes only if events are available."""
         monkeypatch.setattr(progress_module, "_LINE_SECONDS", -1)
-        told = report(progress=True)
-        assert Sweep(told, counts=False).run(some, 3600) == 0
-        assert told.err.getvalue().splitlines() == [
+        streams = report(progress=True)
+        assert Sweep(streams, counts=False).run(some, 3600) == 0
+        assert streams.err.getvalue().splitlines() == [
             f"{read} users read" for read in (0, ROWS, 2 * ROWS)
         ]
-        assert told.out.getvalue() == "refreshed 0, failed 0, ended 0\n"
+        assert streams.out.getvalue() == "refreshed 0, failed 0, ended 0\n"
 
     def test_in_a_loop(self, some):
         """A sweep in an event loop reports its progress as well."""

@@ -261,7 +261,7 @@ def test_not_reading_leaves_the_head():
     assert call(wrap(app)) == ("200 OK", [("X-A", "b")], b"onetwo")
 
 
-def test_streaming_goes_on_chunk_by_chunk():
+def test_streaming_makes_one_chunk_at_a_time():
     """Only the first chunk is made before the server requests the next."""
     made = []
 
@@ -334,7 +334,7 @@ def test_error_after_start_response():
     assert begun == []
 
 
-def test_second_head_is_the_servers_to_judge():
+def test_second_head_is_passed_to_the_server():
     """A second start_response without exc_info is passed to the server."""
     heads = []
 

@@ -134,7 +134,7 @@ def _of_previous(error: TikTokError | None) -> Finding:
         option,
         "TikTok's answer does not show whether previous_client_secret is right:"
         f" {answer if error is None else _answer(error)}",
-        "look at what is said about client_secret",
+        "see the finding about client_secret",
     )
 
 

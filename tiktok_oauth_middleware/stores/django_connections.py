@@ -64,7 +64,7 @@ class DjangoConnections(BlockingConnections):
             the store does not support it.
     """
 
-    #: Seconds. The project's own settings limit a statement; from this, `Rows` judges
+    #: Seconds. The project's own settings limit a statement; from this, `Rows` decides
     #: whether a connection was lost or a statement waited.
     timeout = 2.0
 

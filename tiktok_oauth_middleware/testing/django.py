@@ -264,8 +264,10 @@ def _with_headers(response: Any, headers: _Headers) -> Any:
         del response.headers[name]
     for name, value in headers:
         if name.lower() != "set-cookie":
-            told = response.headers.get(name)
-            response.headers[name] = value if told is None else f"{told}, {value}"
+            existing = response.headers.get(name)
+            response.headers[name] = (
+                value if existing is None else f"{existing}, {value}"
+            )
         elif (name, value) not in before:
             response.cookies.load(value)
     if "location" in response.headers:

@@ -164,7 +164,7 @@ def error_page(refused: Refused, log_id: str) -> bytes:
     return _page(
         "Something went wrong",
         "<h1>Something went wrong</h1>"
-        '<p class="soft">TikTok would end here too: the app is never told.</p>'
+        '<p class="soft">TikTok would end here too: the app gets no answer.</p>'
         f"{text}<dl>{rows}</dl>",
     )
 

@@ -348,7 +348,7 @@ class StoreContract:
         def create(_: int) -> list[bool]:
             return [store.compare_and_set(each, None, b"used", _LONG) for each in keys]
 
-        assert [sum(told) for told in zip(*_at_once(create), strict=True)] == (
+        assert [sum(results) for results in zip(*_at_once(create), strict=True)] == (
             [1] * _ROUNDS
         )
 
@@ -361,7 +361,7 @@ class StoreContract:
         def take(_: int) -> list[bool]:
             return [store.compare_and_set(each, b"ticket", None, 0) for each in keys]
 
-        assert [sum(told) for told in zip(*_at_once(take), strict=True)] == (
+        assert [sum(results) for results in zip(*_at_once(take), strict=True)] == (
             [1] * _ROUNDS
         )
 

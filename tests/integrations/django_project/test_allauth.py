@@ -109,7 +109,7 @@ def test_compared_byte_for_byte(site):
 
 
 def test_rows_left_unchanged(site):
-    """Another user's account, another app's token and a wrong uid are left, and said."""
+    """Another user's account, another app's token and a wrong uid are left and named."""
     person_of_allauth(site, "-000a")
     TikTokAccount.objects.create(
         user=get_user_model().objects.create_user("other"), open_id="-000a"

@@ -26,8 +26,8 @@ def shell():
 async def tell(scope, receive, send):
     await receive()
     await send({"type": "websocket.accept"})
-    said = {"open_id": scope["tiktok"].open_id, "user": scope["user"].get_username()}
-    await send({"type": "websocket.send", "text": json.dumps(said)})
+    answer = {"open_id": scope["tiktok"].open_id, "user": scope["user"].get_username()}
+    await send({"type": "websocket.send", "text": json.dumps(answer)})
     await send({"type": "websocket.close"})
 
 

@@ -46,7 +46,7 @@ def test_all_faults_at_once(project):
         ("a string", "is a dict of options"),
     ],
 )
-def test_a_setting_that_is_none(project, setting, words):
+def test_unusable_settings(project, setting, words):
     """Unknown and missing options, and settings that are not a dict, are reported."""
     project.set(TIKTOK_OAUTH=setting)
     assert words in str([*found().values()])

@@ -25,7 +25,7 @@ def run(*arguments):
 
 
 def test_check(project):
-    """A good project is said to be good, in words and as JSON."""
+    """A good project passes the check, in text and as JSON."""
     assert "store can be written and read" in run("check")
     found = json.loads(run("check", "--json"))
     assert project.options["client_secret"] not in str(found)
@@ -89,11 +89,11 @@ def test_store(project, tmp_path):
     browser.log_in()
     elsewhere = f"sqlite:///{tmp_path}/elsewhere.sqlite3"
     options = project.options["secret_keys"]
-    said = run("store", "copy", "django://default", elsewhere)
-    assert "1 users read: 1 copied" in said
-    said = run("store", "copy", elsewhere, "django://other")
-    assert "1 users read: 1 copied" in said
-    assert options[0] not in said
+    output = run("store", "copy", "django://default", elsewhere)
+    assert "1 users read: 1 copied" in output
+    output = run("store", "copy", elsewhere, "django://other")
+    assert "1 users read: 1 copied" in output
+    assert options[0] not in output
     project.configure(store="django://other")
     moved = project.browser()
     moved.client.cookies = browser.client.cookies

@@ -103,16 +103,16 @@ class TestBegin:
     def test_senders(self, accounts):
         """A GET begins a login only if every header that is sent names this site."""
         browser, _ = django_browser(accounts)
-        for said in SENDERS[::7]:
-            if {"twice", "contradiction", "garbage"} & {*said}:
+        for case in SENDERS[::7]:
+            if {"twice", "contradiction", "garbage"} & {*case}:
                 continue  # the client of WSGI cannot send these
-            headers = [*PAGE.items(), *sender(*said)]
+            headers = [*PAGE.items(), *sender(*case)]
             headers = [(k, v.encode("latin-1")) for k, v in headers]
             response = browser.get(LOGIN, headers=headers)
-            if is_ours(*said):
-                assert response.headers["location"].startswith(TIKTOK), said
+            if is_ours(*case):
+                assert response.headers["location"].startswith(TIKTOK), case
             else:
-                assert asks(response), said
+                assert asks(response), case
 
     @pytest.mark.parametrize("headers", [CROSS, PAGE, OLD, API])
     def test_guard(self, accounts, headers):

@@ -336,7 +336,7 @@ class TestSQLite:
         assert finding.level == "wrong"
         assert "another application" in finding.message
 
-    def test_no_wal(self, path):
+    def test_file_without_a_wal(self, path):
         """A file that a backup left without a WAL is noted, and has a WAL
         afterwards.
         """
@@ -350,7 +350,7 @@ class TestSQLite:
         assert "WAL" in finding.message
         assert "store_no_wal" not in found(at(path))
 
-    def test_no_wal_to_be_had(self, path):
+    def test_file_that_cannot_have_a_wal(self, path):
         """A file that cannot switch to a WAL because others use it is wrong."""
         with contextlib.closing(SQLiteStore(path)) as store:
             store.compare_and_set("k", None, b"v", 60)
@@ -584,7 +584,7 @@ print(finding.level, finding.fix)
         )
         assert done.stdout.startswith("wrong pip install")
 
-    def test_facts_of_none(self):
+    def test_unreachable_server_has_no_facts(self):
         """Reading the facts of a server that cannot be reached raises StoreError."""
         store = RedisStore("redis://127.0.0.1:1/0")
         with pytest.raises(StoreError):
@@ -688,7 +688,7 @@ class TestOnline:
         endpoint = type("Nowhere", (), {"url": "http://127.0.0.1:1/v2/oauth/token/"})
         assert online(endpoint)["tiktok_unreachable"].level == "wrong"
 
-    def test_not_asked(self, endpoint):
+    def test_no_request_without_the_option(self, endpoint):
         """Without the option no request is sent."""
         found({"endpoints": TikTokEndpoints(token=endpoint.url)})
         assert endpoint.seen == []

@@ -81,9 +81,9 @@ class TestCredentials:
         assert "invalid_client" in found.message
         assert "both of its sandbox" in found.fix
 
-    def test_what_was_sent(self, fake, endpoints):
+    def test_request_that_is_sent(self, fake, endpoints):
         """One request like a login's is sent, with a code that TikTok never issues."""
-        said = live(endpoints)["live_request"].message
+        message = live(endpoints)["live_request"].message
         [record] = fake.requests
         form = dict(record.form)
         assert record.endpoint == "token"
@@ -92,10 +92,10 @@ class TestCredentials:
         assert form["redirect_uri"] == "https://app.example.com/auth/tiktok/callback"
         assert "client_id" not in form
         assert record.headers["content-type"] == "application/x-www-form-urlencoded"
-        assert endpoints.token in said
-        assert "client_key awexampleclientkey" in said
-        assert "no user is concerned" in said
-        assert "once," in said
+        assert endpoints.token in message
+        assert "client_key awexampleclientkey" in message
+        assert "no user is concerned" in message
+        assert "once," in message
 
     def test_code_cannot_be_right(self):
         """The code does not have the form of a real one, and describes itself."""
@@ -136,8 +136,8 @@ class TestPreviousSecret:
     def test_each(self, fake, endpoints, current, previous, codes):
         """Each secret is tried separately, and both results are reported."""
         found = live(endpoints, client_secret=current, previous_client_secret=previous)
-        said = found.pop("live_request").message
-        assert "once with each secret" in said
+        message = found.pop("live_request").message
+        assert "once with each secret" in message
         assert {code: finding.level for code, finding in found.items()} == codes
         assert len(fake.requests) == 2
 
@@ -347,11 +347,11 @@ class TestCommand:
         """Refused credentials lead to exit code 1, also with --json."""
         monkeypatch.setenv("TIKTOK_CLIENT_SECRET", "the-secret-of-another-app")
         assert main(["check", "--live", "--json"]) == 1
-        said = json.loads(capsys.readouterr().out)
-        codes = {f["code"]: f["level"] for f in said["findings"]}
+        message = json.loads(capsys.readouterr().out)
+        codes = {f["code"]: f["level"] for f in message["findings"]}
         assert codes["live_refused"] == "wrong"
-        assert said["exit_code"] == 1
-        assert "the-secret-of-another-app" not in str(said)
+        assert message["exit_code"] == 1
+        assert "the-secret-of-another-app" not in str(message)
 
     def test_inconclusive_answer(self, environment, capsys):
         """An inconclusive answer is a note, which fails only with --strict."""

@@ -212,7 +212,7 @@ def test_each_purpose_app_and_secret_has_its_own_key():
     assert len({derive(*given) for given in parts}) == len(parts)
 
 
-def test_key_id_is_no_part_of_the_key(box):
+def test_key_id_is_not_a_part_of_the_key(box):
     """The visible key id is not a part of the sealing key."""
     key_id = box.seal(PLAIN, "name")[1:5]
     assert key_id not in derive(NEW, CLIENT_KEY, "grant")

@@ -87,7 +87,7 @@ def test_query_is_decoded_once(query, values):
 @pytest.mark.parametrize(
     "query", [b"&", b"&&&&", b"=", b"&=&=", b"?", b"#", b";;;", b"%", b"&%&", b"+"]
 )
-def test_separators_alone_are_nothing(query):
+def test_query_of_separators_is_empty(query):
     """A query that consists of separators is empty, and raises nothing."""
     assert read_query(query, ["state"]) == {}
 
@@ -153,7 +153,7 @@ def test_longer_query_is_refused():
     "unit", [b"%", b"&", b"=", b"a=b&", b"%41", b"+", b"%&", b"%25"]
 )
 @pytest.mark.parametrize("before", [b"", b"state=", b"x=", b"&state="])
-def test_query_takes_no_longer_beyond_its_bounds(unit, before):
+def test_longest_query_costs_no_more(unit, before):
     """The longest query of any shape costs no more than one of 4 kB."""
     query = (before + unit * QUERY_LIMIT)[:QUERY_LIMIT]
 
@@ -164,7 +164,7 @@ def test_query_takes_no_longer_beyond_its_bounds(unit, before):
     assert is_constant(read, query)
 
 
-def test_query_far_too_long_takes_no_time():
+def test_query_of_megabytes_is_not_read():
     """A query of megabytes is refused before it is read."""
     query = b"%41" * 5_000_000
 
@@ -264,7 +264,7 @@ def test_cookie_is_deleted_with_the_attributes_it_was_set_with():
 
 
 @pytest.mark.parametrize("place", ["x{}y", "{}", "x{}", "{}y"])
-def test_cookie_refuses_what_no_value_may_hold(place):
+def test_cookie_refuses_forbidden_bytes_in_a_value(place):
     """A byte outside of cookie-octet in a value is refused."""
     for char in (*C0, *'\x7f ",;\\', "\x80", "\x85", "ü", "\u2028", "\ud800"):
         with pytest.raises(ValueError, match="not a cookie"):
@@ -272,7 +272,7 @@ def test_cookie_refuses_what_no_value_may_hold(place):
 
 
 @pytest.mark.parametrize("char", [*C0, *'\x7f ",;\\()<>@:/[]?={}', "ü"], ids=repr)
-def test_cookie_refuses_what_no_name_may_hold(char):
+def test_cookie_refuses_forbidden_characters_in_a_name(char):
     """A character outside of token in a name is refused."""
     with pytest.raises(ValueError, match="not a cookie"):
         a_cookie(name=f"a{char}b").header()

@@ -36,7 +36,7 @@ def test_url_without_a_host_has_no_origin(url):
 
 
 @pytest.mark.parametrize("url", ["https://a:99999/", "https://a:b/", "https://[::1/"])
-def test_url_that_is_none_has_no_origin(url):
+def test_invalid_url_has_no_origin(url):
     """A port that is none, or a broken address, is a ValueError."""
     with pytest.raises(ValueError, match=r"[Pp]ort|IPv6"):
         origin_of(url)

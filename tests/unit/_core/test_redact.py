@@ -104,7 +104,7 @@ def test_log_record_of_foreign_text_is_one_line():
     assert len(formatter.format(record).splitlines()) == 1
 
 
-def test_long_text_takes_no_longer():
+def test_long_text_costs_no_more():
     """Only the part that is shown is read."""
     text = "\x00" * 16_000_000
     assert is_constant(one_line, text)
@@ -126,7 +126,7 @@ def test_each_secret_is_masked():
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["short first", "long first"])
-def test_secret_that_begins_another_hides_no_tail(order):
+def test_longer_of_two_secrets_is_masked_completely(order):
     """If one secret begins with another, the longer one is masked completely."""
     secrets = ["abcdef", "abcdefSECRETTAIL"][::order]
     assert mask("got abcdefSECRETTAIL", secrets) == "got ***"
@@ -138,7 +138,7 @@ def test_secret_is_masked_as_a_form_writes_it(written):
     assert mask(f"code={written}&x", ["a*b/c! d"]) == "code=***&x"
 
 
-def test_secret_that_no_url_can_hold_is_masked():
+def test_secret_that_cannot_be_percent_encoded_is_masked():
     """A secret that cannot be percent-encoded is masked, without an error."""
     assert mask("x abc\ud800 y", ["abc\ud800"]) == "x *** y"
 

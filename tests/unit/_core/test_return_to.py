@@ -68,7 +68,7 @@ def test_corpus_is_refused():
     assert [value for value in REFUSED if safe_return_to(value, OWN) is not None] == []
 
 
-def test_corpus_in_a_query_lands_at_the_usual_place():
+def test_hostile_targets_in_a_query_lead_to_the_default_page():
     """Each of these targets as ``next``, encoded once or twice, leads to the default
     page.
     """
@@ -227,14 +227,14 @@ KEPT = [
 
 
 @pytest.mark.parametrize("value", KEPT)
-def test_good_target_lands_exactly(value):
+def test_harmless_target_is_unchanged(value):
     """A harmless target is accepted unchanged, and the browser opens exactly that."""
     assert safe_return_to(value, OWN) == value
     assert_stays(value)
 
 
 @pytest.mark.parametrize("targets", [HARMLESS, GOOD], ids=["harmless", "good"])
-def test_corpus_of_good_targets_lands_exactly(targets):
+def test_harmless_targets_that_look_hostile_are_unchanged(targets):
     """Harmless targets are accepted, even those that resemble an attack."""
     assert len(GOOD) > 1500
     for value in targets:
@@ -291,7 +291,7 @@ def test_longest_target_passes_and_a_longer_one_does_not():
 
 
 @pytest.mark.parametrize("unit", ["/", "/.", "%", "%2e", "\\", "?", "#", "ü", "/a"])
-def test_target_is_judged_in_linear_time(unit):
+def test_target_is_checked_in_linear_time(unit):
     """A huge target is refused, in time that grows linearly with its length."""
     assert safe_return_to("/a" + unit * 1_000_000) is None
     assert is_linear(safe_return_to, "/a" + unit * 1_000_000)
@@ -337,7 +337,7 @@ def test_next_is_decoded_once(query, target):
     ],
     ids=lambda q: repr(q)[:30],
 )
-def test_next_that_is_not_one_text_is_refused(query):
+def test_next_that_is_not_a_single_text_is_refused(query):
     """A ``next`` that is sent twice or is not a text leads to the default page."""
     assert return_to_of(query, USUAL, OWN) == USUAL
 
@@ -366,14 +366,14 @@ def test_refusal_is_one_short_line_of_log(caplog):
 
 
 @pytest.mark.parametrize("query", [b"", b"next=/x", b"x=//evil"])
-def test_nothing_refused_is_nothing_logged(query, caplog):
+def test_accepted_target_is_not_logged(query, caplog):
     """A good or missing target is not logged."""
     with caplog.at_level(logging.DEBUG, logger="tiktok_oauth_middleware"):
         return_to_of(query, USUAL, OWN)
     assert not caplog.records
 
 
-def test_judge_knows_a_leaving_target():
+def test_parser_of_these_tests_finds_hostile_targets():
     """The parser of these tests rejects targets that naive checks accept."""
     for value in (
         "//evil.example",

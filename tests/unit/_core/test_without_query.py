@@ -72,7 +72,7 @@ def test_made_up_query_changes_no_cookie(query):
     assert cleaned["HTTP_COOKIE"] == "app-user=user-12"
 
 
-def test_cookie_that_holds_the_code():
+def test_cookie_that_contains_the_code():
     """A cookie header that contains the code is emptied as a whole."""
     environ = {"HTTP_COOKIE": "app-user=user-1234; x=y"}
     assert without_query(environ, b"code=user-1234")["HTTP_COOKIE"] == ""

@@ -52,7 +52,7 @@ BODIES = [
 @pytest.mark.parametrize("status", [200, 302, 400, 404, 500])
 @pytest.mark.parametrize("body", BODIES, ids=[repr(b[:20]) for b in BODIES])
 @pytest.mark.parametrize("reader", [read_token, read_revoke], ids=["token", "revoke"])
-def test_body_that_is_no_object_is_no_answer(reader, body, status):
+def test_body_that_is_not_an_object_is_not_an_answer(reader, body, status):
     """A body that is not a JSON object is TikTokUnavailable, whatever its status."""
     with pytest.raises(TikTokUnavailable, match="no JSON object") as refused:
         reader(status, body)
@@ -249,7 +249,7 @@ def test_retry_after_may_be_a_date(header, seconds):
         json.dumps({**SUCCESS, "x": "é"}, ensure_ascii=False).encode("latin-1"),
     ],
 )
-def test_ambiguous_body_is_no_answer(body):
+def test_ambiguous_body_is_not_an_answer(body):
     """A body with a repeated name, or in another encoding than UTF-8, is not an
     answer.
     """
@@ -330,7 +330,7 @@ def test_secret_across_the_cut_is_masked():
 
 
 @pytest.mark.parametrize("value", [1, None, [], {"x": "y"}, True])
-def test_text_of_another_type_is_none(value):
+def test_text_of_another_type_is_left_out(value):
     """A description or log_id that is not a text is left out."""
     answer = MALFORMED | {"error_description": value, "log_id": value}
     with pytest.raises(TikTokError) as refused:

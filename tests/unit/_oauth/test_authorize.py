@@ -207,8 +207,8 @@ def test_error_of_a_callback_is_one_short_line(name):
     """An error's text in a callback is shortened, and control characters are
     escaped.
     """
-    said = read_callback(f"{name}=a%0d%0ab{'x' * 500}".encode())
-    text = said.error or said.description
+    answer = read_callback(f"{name}=a%0d%0ab{'x' * 500}".encode())
+    text = answer.error or answer.description
     assert text.startswith("a\\u000d\\u000ab")
     assert len(text) == 201
 

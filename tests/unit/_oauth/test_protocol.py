@@ -51,7 +51,7 @@ def test_scope_is_letters_digits_and_dots(text):
 
 
 @pytest.mark.parametrize("text", ["", "a,b", "a b", "a\n", "ü", "a&b", "a%20", "a/b"])
-def test_list_of_scopes_is_no_scope(text):
+def test_list_of_scopes_is_not_a_scope(text):
     """A text with a comma, a space or another character is not a scope."""
     assert not is_scope(text)
 

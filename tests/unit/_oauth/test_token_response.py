@@ -158,7 +158,7 @@ NO_LIVES = [
 
 @pytest.mark.parametrize("field", ["expires_in", "refresh_expires_in"])
 @pytest.mark.parametrize("raw", NO_LIVES)
-def test_lifetime_that_is_none_is_refused(field, raw):
+def test_invalid_lifetime_is_refused(field, raw):
     """A lifetime that is not a finite number of seconds makes the answer invalid."""
     with pytest.raises(TikTokError, match="lifetime") as refused:
         read_token(200, with_raw(field, raw))
@@ -168,7 +168,7 @@ def test_lifetime_that_is_none_is_refused(field, raw):
 @pytest.mark.parametrize(
     "raw", ["NaN", "Infinity", "-Infinity", "1" * 5000, "01", "0x1"]
 )
-def test_number_that_is_no_json_is_no_answer(raw):
+def test_invalid_number_is_not_an_answer(raw):
     """Numbers that are not valid JSON, or too long, make the answer unreadable."""
     with pytest.raises(TikTokUnavailable, match="no JSON object"):
         read_token(200, with_raw("expires_in", raw))
@@ -264,7 +264,7 @@ def test_granted_scopes_are_tidied(scope, granted):
 
 
 @pytest.mark.parametrize("scope", [MISSING, None])
-def test_missing_scope_is_not_what_was_asked_for(scope):
+def test_missing_scope_field_is_none(scope):
     """An answer without a scope field is distinguished from one with scopes."""
     assert token_of(scope=scope).scopes is None
 
@@ -291,14 +291,14 @@ def test_scope_of_another_shape_is_refused(scope):
 
 @pytest.mark.parametrize("body", [b"", b" \r\n"])
 @pytest.mark.parametrize("status", [200, 204, 400, 503])
-def test_empty_body_is_no_token_answer(body, status):
+def test_empty_body_is_not_a_token_answer(body, status):
     """An empty body is not a token answer, whatever its status."""
     with pytest.raises(TikTokUnavailable, match="no JSON object"):
         read_token(status, body)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
-def test_empty_object_is_no_success(status):
+def test_empty_object_is_not_a_success(status):
     """An object without an error is a failure if the status is one."""
     with pytest.raises(TikTokError):
         read_token(status, b"{}")

@@ -230,7 +230,7 @@ def test_webhook_tolerance_may_be_set():
         deliver_signed(PUBLISHED, now=SIGNED_AT + 11, tolerance=10)
 
 
-def test_webhook_signature_is_judged_before_its_age():
+def test_webhook_signature_is_checked_before_its_age():
     """A wrong signature is refused as such at any age, so that the answer does not
     reveal the server's clock.
     """
@@ -263,7 +263,7 @@ def test_webhook_of_another_app_is_refused(key):
     ],
     ids=lambda body: repr(body)[:20],
 )
-def test_webhook_body_that_is_no_object_is_refused(body):
+def test_webhook_body_that_is_not_an_object_is_refused(body):
     """A signed body that is not a JSON object is refused with our error."""
     with pytest.raises(WebhookRejected, match="no JSON object"):
         deliver_signed(body)
@@ -352,7 +352,7 @@ def test_webhook_content_is_an_object_or_json_in_a_string(content):
 
 
 @pytest.mark.parametrize("reason", [None, True, 1.5, "", "five", "-5", "5" * 9, [5]])
-def test_webhook_reason_that_is_no_number_is_none(reason):
+def test_webhook_reason_that_is_not_a_number_is_none(reason):
     """A reason that is not a small whole number is None."""
     assert deliver_signed(DELIVERY | {"content": {"reason": reason}}).reason is None
 
@@ -380,7 +380,7 @@ def test_webhook_time_may_be_in_milliseconds(at, seconds):
     [None, "", "now", "1e9", "+5", 0, -1, True, 10**14, 1.7e18, 10**400, [], MISSING],
     ids=lambda at: repr(at)[:20],
 )
-def test_webhook_time_that_is_none_is_zero(at):
+def test_impossible_webhook_time_is_zero(at):
     """An impossible time of the event is read as 0, which means unknown."""
     delivery = {
         k: v for k, v in (DELIVERY | {"create_time": at}).items() if v is not MISSING

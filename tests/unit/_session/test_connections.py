@@ -334,7 +334,7 @@ def test_entry_of_anothers_account(site):
     assert site.accounts("user 2") == ["a"]
 
 
-def test_reader_that_judged_before(site, clock):
+def test_correction_decided_before_a_connection(site, clock):
     """A correction that was decided before a connection was made does not undo it."""
     connections = site.service.connections
     run(connections._list("user 1", site.record_id("a")))
@@ -399,7 +399,7 @@ def test_row_is_rewritten_before_it_expires(site, clock):
     assert len(site.rows()) == 1
 
 
-def test_recent_entry_costs_no_write(site, clock):
+def test_recent_entry_is_not_written(site, clock):
     """A refresh reads the row of a connected account, and writes it once in 30 days."""
     site.connect("user 1", "a")
     before = site.store.writes

@@ -26,7 +26,7 @@ from ...support.cookie_headers import NAME, header
 from ...support.growth import is_constant
 
 OLD, MIDDLE, NEW = (bytes([n]) * 32 for n in (1, 2, 3))
-GRANT = record_id("awexampleclientkey", "11111111-2222-4333-8444-555555555555")
+RECORD_ID = record_id("awexampleclientkey", "11111111-2222-4333-8444-555555555555")
 
 
 @pytest.fixture
@@ -35,51 +35,51 @@ def jar():
 
 
 def test_session_cookie_round_trips(jar):
-    """Reading an issued cookie gives the grant's id and the hash of the secret."""
-    value, ticket = jar.issue(GRANT)
+    """Reading an issued cookie gives the record's id and the hash of the secret."""
+    value, ticket = jar.issue(RECORD_ID)
     assert jar.read(value.encode()) == ticket
-    assert ticket.record_id == GRANT
+    assert ticket.record_id == RECORD_ID
 
 
 def test_session_cookie_is_short(jar):
     """Name and value together have at most 110 bytes."""
-    value, _ = jar.issue(GRANT)
+    value, _ = jar.issue(RECORD_ID)
     assert len(value) == SESSION_LENGTH
     assert len(f"{jar.session_name}={value}") <= 110
 
 
 def test_session_cookie_may_be_set(jar):
     """The cookie writer accepts an issued session cookie."""
-    value, _ = jar.issue(GRANT)
+    value, _ = jar.issue(RECORD_ID)
     assert jar.session(value, 60).header()[1].startswith(f"__Host-tiktok={value}; ")
 
 
 def test_session_cookie_carries_nothing_of_the_user(jar):
     """A cookie contains neither the open_id nor the client_key."""
-    raw = base64.urlsafe_b64decode(jar.issue(GRANT)[0].partition(".")[0])
+    raw = base64.urlsafe_b64decode(jar.issue(RECORD_ID)[0].partition(".")[0])
     assert b"1111" not in raw
     assert b"aw" not in raw
 
 
 def test_mac_is_an_hmac(jar):
     """The MAC is the first half of HMAC-SHA256 with the newest key."""
-    body, _, mac = jar.issue(GRANT)[0].partition(".")
+    body, _, mac = jar.issue(RECORD_ID)[0].partition(".")
     whole = hmac.digest(NEW, body.encode(), "sha256")
     assert mac == to_text(whole[:16])
     assert jar.read(f"{body}.{mac}".encode()) is not None
 
 
 def test_each_session_is_new(jar):
-    """Two sessions of one user share only the grant's id."""
-    one, other = jar.issue(GRANT), jar.issue(GRANT)
+    """Two sessions of one user share only the record's id."""
+    one, other = jar.issue(RECORD_ID), jar.issue(RECORD_ID)
     assert one[0] != other[0]
     assert one[1].record_id == other[1].record_id
     assert one[1].digest != other[1].digest
 
 
-def test_record_knows_only_the_hash(jar):
+def test_record_contains_only_the_hash(jar):
     """The record has only the SHA-256 digest of the secret."""
-    value, ticket = jar.issue(GRANT)
+    value, ticket = jar.issue(RECORD_ID)
     secret = base64.urlsafe_b64decode(value.partition(".")[0])[16:]
     assert len(secret) == 32
     hashed = base64.urlsafe_b64encode(hashlib.sha256(secret).digest()).rstrip(b"=")
@@ -87,13 +87,13 @@ def test_record_knows_only_the_hash(jar):
 
 
 OTHER_BYTES = [bytes([n]) for n in range(256)]
-GENUINE = SessionCookies("tiktok", [NEW], secure=True).issue(GRANT)[0].encode()
+GENUINE = SessionCookies("tiktok", [NEW], secure=True).issue(RECORD_ID)[0].encode()
 
 
 @pytest.mark.parametrize("place", range(SESSION_LENGTH))
 def test_every_flip_of_a_session_cookie_is_refused(jar, place):
     """A session cookie with any character changed is refused."""
-    value = jar.issue(GRANT)[0].encode()
+    value = jar.issue(RECORD_ID)[0].encode()
     assert jar.read(value)
     for byte in OTHER_BYTES:
         if byte != value[place : place + 1]:
@@ -126,7 +126,7 @@ def test_every_flip_of_a_session_cookie_is_refused(jar, place):
 )
 def test_other_spelling_is_refused(jar, change):
     """A cookie that is longer, shorter or spelled differently is refused."""
-    value = jar.issue(GRANT)[0].encode()
+    value = jar.issue(RECORD_ID)[0].encode()
     assert jar.read(change(value)) is None
 
 
@@ -141,13 +141,13 @@ def test_longer_cookie_is_not_even_hashed():
 
 def test_halves_of_two_cookies_are_refused(jar):
     """The body of one cookie with the MAC of another is refused."""
-    one, other = (jar.issue(GRANT)[0].encode() for _ in range(2))
+    one, other = (jar.issue(RECORD_ID)[0].encode() for _ in range(2))
     assert jar.read(one[:65] + other[65:]) is None
 
 
 def test_cookie_of_another_key_is_refused(jar):
     """A cookie signed with a key that is not listed is refused."""
-    value, _ = SessionCookies("tiktok", [OLD], secure=True).issue(GRANT)
+    value, _ = SessionCookies("tiktok", [OLD], secure=True).issue(RECORD_ID)
     assert jar.read(value.encode()) is None
 
 
@@ -163,7 +163,7 @@ def test_mac_over_another_message_is_refused(jar):
 @pytest.mark.parametrize("key", [OLD, MIDDLE, NEW], ids=["oldest", "middle", "newest"])
 def test_every_listed_key_verifies(key):
     """A cookie of any listed key verifies, even of the oldest."""
-    value, ticket = SessionCookies("tiktok", [key], secure=True).issue(GRANT)
+    value, ticket = SessionCookies("tiktok", [key], secure=True).issue(RECORD_ID)
     rotated = SessionCookies("tiktok", [NEW, MIDDLE, OLD], secure=True)
     assert rotated.read(value.encode()) == ticket
 
@@ -171,7 +171,7 @@ def test_every_listed_key_verifies(key):
 def test_newest_key_signs():
     """A new cookie verifies only with the newest key."""
     value, ticket = SessionCookies("tiktok", [NEW, MIDDLE, OLD], secure=True).issue(
-        GRANT
+        RECORD_ID
     )
     verdicts = [
         SessionCookies("tiktok", [key], secure=True).read(value.encode())
@@ -182,7 +182,7 @@ def test_newest_key_signs():
 
 def test_removed_key_ends_its_cookies():
     """A cookie of a removed key is ignored without an error."""
-    value, _ = SessionCookies("tiktok", [OLD], secure=True).issue(GRANT)
+    value, _ = SessionCookies("tiktok", [OLD], secure=True).issue(RECORD_ID)
     assert (
         SessionCookies("tiktok", [NEW, MIDDLE], secure=True).read(value.encode())
         is None
@@ -208,7 +208,7 @@ def test_names_on_loopback_lack_the_prefix():
     assert not jar.session("x", 1).secure
 
 
-def test_session_name_is_no_login_name(jar):
+def test_session_name_is_not_a_login_name(jar):
     """The session cookie is not found among login cookies, nor the reverse."""
     both = header(b"__Host-tiktok=s; __Host-tiktok-login-a=l")
     assert find(both, jar.session_name.encode()) == b"s"
@@ -223,7 +223,7 @@ def test_cookie_is_deleted_by_an_empty_value(jar):
     assert kept[2] == gone[2]
 
 
-# --- grant ids ---------------------------------------------------------------------
+# --- record ids ---------------------------------------------------------------------
 
 
 def test_jar_shows_no_key(jar):
@@ -233,8 +233,8 @@ def test_jar_shows_no_key(jar):
         assert repr(NEW)[2:-1] not in shown(jar._signer.secret_keys)
 
 
-def test_grant_id_of_text_that_is_no_unicode():
-    """An open_id with a lone surrogate has its own grant id."""
+def test_record_id_of_a_lone_surrogate():
+    """An open_id with a lone surrogate has its own record id."""
     assert record_id("k", "\ud800") not in (
         record_id("k", "?"),
         record_id("k", "\ud801"),
@@ -242,11 +242,11 @@ def test_grant_id_of_text_that_is_no_unicode():
 
 
 def test_grant_id_is_always_the_same():
-    """A user of an app has the same grant id in every process."""
+    """A user of an app has the same record id in every process."""
     assert record_id("awexampleclientkey", "user") == record_id(
         "awexampleclientkey", "user"
     )
-    assert len(base64.urlsafe_b64decode(GRANT + "==")) == 16
+    assert len(base64.urlsafe_b64decode(RECORD_ID + "==")) == 16
 
 
 @pytest.mark.parametrize(
@@ -261,12 +261,12 @@ def test_grant_id_is_always_the_same():
     ],
 )
 def test_grant_id_is_byte_exact(one, other):
-    """Users or apps that differ in one byte have different grant ids."""
+    """Users or apps that differ in one byte have different record ids."""
     assert record_id(*one) != record_id(*other)
 
 
 def test_ticket_is_a_pair():
-    """A ticket is the grant's id and the digest, in this order."""
+    """A ticket is the record's id and the digest, in this order."""
     assert Ticket("g", "d") == ("g", "d")
 
 
@@ -300,7 +300,7 @@ def test_bytes_round_trip_as_cookie_text(length):
     + [b"\xff", b"\x00", b"=", b"====", b"AAAAA", b"!!!!", b"A!A"],
     ids=repr,
 )
-def test_other_spelling_of_text_is_nothing(value):
+def test_other_spelling_of_text_is_refused(value):
     """Each value has one spelling: padding, spare bits and other letters are refused."""
     assert from_text(value) == b""
 

@@ -18,9 +18,9 @@ from tiktok_oauth_middleware._session.record import (
     times_of,
 )
 
-from ...support.models import NOW, a_grant
+from ...support.models import NOW, a_record
 
-# --- Grant -------------------------------------------------------------------------
+# --- UserRecord --------------------------------------------------------------------
 
 visible = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)
 
@@ -40,7 +40,7 @@ digests = st.text("abcXYZ019-_", min_size=43, max_size=43)
 drawn_sessions = st.builds(Session, digests, times, times, st.none() | times)
 sessions = st.lists(drawn_sessions, max_size=50).map(tuple)
 
-grants = st.builds(
+records = st.builds(
     UserRecord,
     open_id=open_ids,
     access_token=visible.map(Secret),
@@ -61,80 +61,82 @@ grants = st.builds(
     connected_at=st.just(0),
 )
 user_ids = st.text(st.characters(codec="utf-8"), min_size=1, max_size=100)
-connected = st.builds(UserRecord._replace, grants, user_id=user_ids, connected_at=times)
+connected = st.builds(
+    UserRecord._replace, records, user_id=user_ids, connected_at=times
+)
 
 
-@given(grants | connected)
-@example(a_grant())
-@example(a_grant(refresh_expires_at=0))
-@example(a_grant(sessions=(Session("d", 7, 9, 3), Session("e", 7, 9))))
-@example(a_grant(refresh_expires_at=None, refresh_token=Secret("")))
-@example(a_grant(open_id="\u2028\u2029 x\ufeff"))
+@given(records | connected)
+@example(a_record())
+@example(a_record(refresh_expires_at=0))
+@example(a_record(sessions=(Session("d", 7, 9, 3), Session("e", 7, 9))))
+@example(a_record(refresh_expires_at=None, refresh_token=Secret("")))
+@example(a_record(open_id="\u2028\u2029 x\ufeff"))
 @settings(deadline=None, derandomize=True, max_examples=200)
-def test_grant_round_trips(grant):
+def test_record_round_trips(record):
     """A packed record unpacks to the same record."""
-    packed = grant.pack()
+    packed = record.pack()
     unpacked = UserRecord.unpack(packed)
-    assert unpacked == grant
-    assert unpacked.access_token.reveal() == grant.access_token.reveal()
-    assert unpacked.refresh_token.reveal() == grant.refresh_token.reveal()
+    assert unpacked == record
+    assert unpacked.access_token.reveal() == record.access_token.reveal()
+    assert unpacked.refresh_token.reveal() == record.refresh_token.reveal()
     assert unpacked.pack() == packed
 
 
-@given(grants | connected, grants | connected)
+@given(records | connected, records | connected)
 @settings(deadline=None, derandomize=True, max_examples=100)
 def test_different_grants_pack_differently(one, other):
     """Different records have different packed forms."""
     assert (one == other) == (one.pack() == other.pack())
 
 
-def packed_by_version_1(grant):
+def packed_by_version_1(record):
     """Return the packed form of version 1, which has no age of a profile."""
-    end = "" if grant.refresh_expires_at is None else str(grant.refresh_expires_at)
+    end = "" if record.refresh_expires_at is None else str(record.refresh_expires_at)
     lines = [
         "1",
-        grant.open_id,
-        grant.access_token.reveal(),
-        f"{grant.issued_at} {grant.expires_at}",
-        grant.refresh_token.reveal(),
+        record.open_id,
+        record.access_token.reveal(),
+        f"{record.issued_at} {record.expires_at}",
+        record.refresh_token.reveal(),
         end,
-        grant.scopes,
-        grant.denied,
-        grant.profile,
-        f"{grant.failures} {grant.retry_at}",
-        *(f"{s.digest} {s.created_at} {s.last_seen_at}" for s in grant.sessions),
+        record.scopes,
+        record.denied,
+        record.profile,
+        f"{record.failures} {record.retry_at}",
+        *(f"{s.digest} {s.created_at} {s.last_seen_at}" for s in record.sessions),
     ]
     return "\n".join(lines).encode()
 
 
-@given(grants)
-@example(a_grant())
-@example(a_grant(profile='{"username": "u"}', sessions=(Session("d", 1, 2),)))
+@given(records)
+@example(a_record())
+@example(a_record(profile='{"username": "u"}', sessions=(Session("d", 1, 2),)))
 @settings(deadline=None, derandomize=True, max_examples=200)
-def test_older_records_are_read(grant):
+def test_older_records_are_read(record):
     """A record of version 1 is read completely, with its profile as old as its
     tokens.
     """
-    first_logins = tuple(s._replace(earlier_login_at=None) for s in grant.sessions)
-    grant = grant._replace(sessions=first_logins)  # version 1 has no other field
-    unpacked = UserRecord.unpack(packed_by_version_1(grant))
-    profile_at = grant.issued_at if grant.profile else 0
-    assert unpacked == grant._replace(
+    first_logins = tuple(s._replace(earlier_login_at=None) for s in record.sessions)
+    record = record._replace(sessions=first_logins)  # version 1 has no other field
+    unpacked = UserRecord.unpack(packed_by_version_1(record))
+    profile_at = record.issued_at if record.profile else 0
+    assert unpacked == record._replace(
         profile_at=profile_at, profile_failures=0, profile_retry_at=0
     )
     assert UserRecord.unpack(unpacked.pack()) == unpacked
-    assert unpacked.access_token.reveal() == grant.access_token.reveal()
-    assert unpacked.sessions == grant.sessions
+    assert unpacked.access_token.reveal() == record.access_token.reveal()
+    assert unpacked.sessions == record.sessions
 
 
 def test_unpacked_tokens_are_secrets():
     """Unpacked tokens are Secret objects."""
-    grant = UserRecord.unpack(a_grant().pack())
-    assert type(grant.access_token) is Secret
-    assert type(grant.refresh_token) is Secret
+    record = UserRecord.unpack(a_record().pack())
+    assert type(record.access_token) is Secret
+    assert type(record.refresh_token) is Secret
 
 
-GENUINE = a_grant(sessions=(Session("d", 1, 2),)).pack()
+GENUINE = a_record(sessions=(Session("d", 1, 2),)).pack()
 
 
 @pytest.mark.parametrize(
@@ -167,13 +169,13 @@ GENUINE = a_grant(sessions=(Session("d", 1, 2),)).pack()
     ],
     ids=range(24),
 )
-def test_what_is_no_grant_unpacks_to_none(packed):
+def test_other_bytes_unpack_to_none(packed):
     """Bytes that are not a packed record unpack to None, without an error."""
     assert UserRecord.unpack(packed) is None
 
 
 @pytest.mark.parametrize("lines", range(GENUINE.count(b"\n")))
-def test_cut_grant_unpacks_to_none(lines):
+def test_cut_record_unpacks_to_none(lines):
     """A packed record without some of its lines unpacks to None."""
     kept = GENUINE.split(b"\n")[:lines]
     assert UserRecord.unpack(b"\n".join(kept)) is None
@@ -182,19 +184,19 @@ def test_cut_grant_unpacks_to_none(lines):
 def test_grant_is_frozen():
     """A record is immutable."""
     with pytest.raises(AttributeError):
-        a_grant().open_id = "another"
+        a_record().open_id = "another"
 
 
 def test_open_ids_stay_byte_exact():
     """An open_id keeps its case and its normal form through packing."""
     for open_id in ("AbC", "abc", "e\u0301", "\u00e9", "\u212a", "K"):
-        assert UserRecord.unpack(a_grant(open_id=open_id).pack()).open_id == open_id
+        assert UserRecord.unpack(a_record(open_id=open_id).pack()).open_id == open_id
 
 
 # --- what lists and sweeps read of a packed record ------------------------------------
 
 
-@given(st.one_of(grants, connected), times, times)
+@given(st.one_of(records, connected), times, times)
 def test_an_outline_has_the_values_of_the_record(record, created_after, seen_after):
     """The outline of a packed record, for lists of users, has the record's values."""
     packed = record.pack()
@@ -215,7 +217,7 @@ def test_an_outline_has_the_values_of_the_record(record, created_after, seen_aft
 
 def test_an_outline_of_the_first_version():
     """A record of version 1, which has no line about the profile, is read as well."""
-    record = a_grant(sessions=(Session("d" * 43, NOW, NOW),), failures=2)
+    record = a_record(sessions=(Session("d" * 43, NOW, NOW),), failures=2)
     version, *lines = record.pack().decode().split("\n")
     assert version == "2"
     first = "\n".join(["1", *lines[:9], *lines[10:]]).encode()
@@ -227,7 +229,7 @@ def test_an_outline_of_the_first_version():
 
 @pytest.mark.parametrize(
     "packed",
-    [b"", b"2", b"\xff", b"2\n\n\nno time\n", b"9" + a_grant().pack()[1:]],
+    [b"", b"2", b"\xff", b"2\n\n\nno time\n", b"9" + a_record().pack()[1:]],
     ids=["nothing", "a version", "no text", "no times", "a later version"],
 )
 def test_no_record_has_no_outline(packed):

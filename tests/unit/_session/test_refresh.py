@@ -53,7 +53,7 @@ def refresh(clock):
 
 
 @pytest.fixture
-def grant(clock):
+def record(clock):
     now = int(clock())
     return UserRecord(
         open_id="user",
@@ -68,8 +68,8 @@ def grant(clock):
     )
 
 
-def of_user(grant, number):
-    return grant._replace(open_id=f"user-{number}")
+def of_user(record, number):
+    return record._replace(open_id=f"user-{number}")
 
 
 # --- when --------------------------------------------------------------------------
@@ -86,84 +86,84 @@ class TestDueAt:
             (DAY, {"refresh_leeway": 30}, 30),
         ],
     )
-    def test_leeway(self, clock, grant, life, options, leeway):
+    def test_leeway(self, clock, record, life, options, leeway):
         """A token is due at its leeway or a tenth of its life before it ends, or up to
         a tenth earlier.
         """
         refresh = refresh_of(clock, **options)
-        grant = grant._replace(expires_at=grant.issued_at + life)
+        record = record._replace(expires_at=record.issued_at + life)
         early = [
-            grant.expires_at - refresh.due_at(of_user(grant, number))
+            record.expires_at - refresh.due_at(of_user(record, number))
             for number in range(300)
         ]
         assert leeway <= min(early) < 1.01 * leeway
         assert 1.09 * leeway < max(early) <= 1.1 * leeway
 
-    def test_same_everywhere(self, clock, grant):
+    def test_same_everywhere(self, clock, record):
         """All processes compute the same time for a token, and another for the next
         token.
         """
         one, other = refresh_of(clock), refresh_of(clock)
-        assert one.due_at(grant) == other.due_at(grant)
-        later = grant._replace(
-            issued_at=grant.issued_at + 7, expires_at=grant.expires_at + 7
+        assert one.due_at(record) == other.due_at(record)
+        later = record._replace(
+            issued_at=record.issued_at + 7, expires_at=record.expires_at + 7
         )
-        assert one.due_at(later) != one.due_at(grant) + 7
+        assert one.due_at(later) != one.due_at(record) + 7
 
 
 class TestIsDue:
-    def test_moment(self, refresh, clock, grant):
+    def test_moment(self, refresh, clock, record):
         """A token is due from the computed second on."""
-        clock.now = refresh.due_at(grant)
-        assert refresh.is_due(grant)
+        clock.now = refresh.due_at(record)
+        assert refresh.is_due(record)
         clock.now -= 0.001
-        assert not refresh.is_due(grant)
+        assert not refresh.is_due(record)
 
-    def test_ahead(self, refresh, clock, grant):
+    def test_ahead(self, refresh, clock, record):
         """A sweep renews tokens that end within its time, but none before half of its
         life.
         """
-        clock.now = refresh.due_at(grant) - 600
-        assert refresh.is_due(grant, Demand(within=600))
-        assert not refresh.is_due(grant, Demand(within=599))
-        life = grant.expires_at - grant.issued_at
-        clock.now = grant.issued_at + life / 2
-        assert not refresh.is_due(grant, Demand(within=10 * life))
+        clock.now = refresh.due_at(record) - 600
+        assert refresh.is_due(record, Demand(within=600))
+        assert not refresh.is_due(record, Demand(within=599))
+        life = record.expires_at - record.issued_at
+        clock.now = record.issued_at + life / 2
+        assert not refresh.is_due(record, Demand(within=10 * life))
         clock.now += 1
-        assert refresh.is_due(grant, Demand(within=10 * life))
+        assert refresh.is_due(record, Demand(within=10 * life))
 
     @pytest.mark.parametrize(("ahead", "due"), [(300, False), (301, True)])
-    def test_future(self, refresh, clock, grant, ahead, due):
+    def test_future(self, refresh, clock, record, ahead, due):
         """A token obtained in the future is due, unless a difference between clocks
         explains it.
         """
-        clock.now = grant.issued_at - ahead
-        grant = grant._replace(retry_at=0)
-        assert refresh.is_due(grant) is due
+        clock.now = record.issued_at - ahead
+        record = record._replace(retry_at=0)
+        assert refresh.is_due(record) is due
 
     @pytest.mark.parametrize(
         ("after", "due"), [(-1, True), (0, True), (1, False), (600, False), (601, True)]
     )
-    def test_retry_at(self, refresh, clock, grant, after, due):
+    def test_retry_at(self, refresh, clock, record, after, due):
         """After a failure a refresh waits for the stored time, if that is within the
         longest back-off.
         """
-        clock.now = float(grant.expires_at)
-        grant = grant._replace(retry_at=int(clock.now) + after)
-        assert refresh.is_due(grant) is due
+        clock.now = float(record.expires_at)
+        record = record._replace(retry_at=int(clock.now) + after)
+        assert refresh.is_due(record) is due
 
 
 class TestCanAsk:
-    def test_no_token(self, refresh, grant):
+    def test_no_token(self, refresh, record):
         """A record without a refresh token is never due."""
-        assert refresh._can_ask(grant) is True
-        assert refresh._can_ask(grant._replace(refresh_token=Secret(""))) is False
+        assert refresh._can_ask(record) is True
+        assert refresh._can_ask(record._replace(refresh_token=Secret(""))) is False
 
     @pytest.mark.parametrize(("left", "can"), [(0, False), (1, True), (None, True)])
-    def test_end(self, refresh, clock, grant, left, can):
+    def test_end(self, refresh, clock, record, left, can):
         """An expired refresh token is not sent; one with an unknown expiry is."""
         end = None if left is None else int(clock()) + left
-        assert refresh._can_ask(grant._replace(refresh_expires_at=end)) is can
+        assert refresh._can_ask(record._replace(refresh_expires_at=end)) is can
 
 
 # --- how long to wait ---------------------------------------------------------------
@@ -206,13 +206,13 @@ def answer(**changes):
 
 
 class TestRenewed:
-    def test_all(self, refresh, clock, grant):
+    def test_all(self, refresh, clock, record):
         """Tokens and times are taken from the answer, failures are cleared, the rest
         stays.
         """
         clock.now += 50.7
         now = int(clock.now)
-        assert refresh._renewed(grant, answer()) == grant._replace(
+        assert refresh._renewed(record, answer()) == record._replace(
             access_token=Secret("act.new"),
             refresh_token=Secret("rft.new"),
             issued_at=now,
@@ -231,25 +231,25 @@ class TestRenewed:
             (Secret("rft.new"), 100.0, 100),
         ],
     )
-    def test_refresh_end(self, refresh, clock, grant, token, life, end):
+    def test_refresh_end(self, refresh, clock, record, token, life, end):
         """The stored expiry is that of the stored refresh token, as far as TikTok names
         it.
         """
         renewed = refresh._renewed(
-            grant, answer(refresh_token=token, refresh_expires_in=life)
+            record, answer(refresh_token=token, refresh_expires_in=life)
         )
         assert renewed.refresh_token == (token or "rft.old")
         if end == "old":
-            assert renewed.refresh_expires_at == grant.refresh_expires_at
+            assert renewed.refresh_expires_at == record.refresh_expires_at
         else:
             assert renewed.refresh_expires_at == (end and int(clock()) + end)
 
     @pytest.mark.parametrize(
         ("life", "waits"), [(0.0, True), (1.0, True), (1.9, True), (2.0, False)]
     )
-    def test_no_loop(self, refresh, clock, grant, life, waits):
+    def test_no_loop(self, refresh, clock, record, life, waits):
         """A token that lives less than two seconds is not renewed again at once."""
-        renewed = refresh._renewed(grant, answer(expires_in=life))
+        renewed = refresh._renewed(record, answer(expires_in=life))
         assert renewed.retry_at == (int(clock()) + 1 if waits else 0)
 
     @pytest.mark.parametrize(
@@ -261,10 +261,10 @@ class TestRenewed:
             ("video.list,video.upload", "video.list", True),
         ],
     )
-    def test_scopes(self, refresh, grant, caplog, scopes, kept, warned):
+    def test_scopes(self, refresh, record, caplog, scopes, kept, warned):
         """Fewer scopes apply at once; additional ones are logged, and not granted."""
         with caplog.at_level(logging.WARNING, "tiktok_oauth_middleware"):
-            assert refresh._renewed(grant, answer(scopes=scopes)).scopes == kept
+            assert refresh._renewed(record, answer(scopes=scopes)).scopes == kept
         assert ("more scopes" in caplog.text) is warned
 
 
@@ -293,7 +293,7 @@ class TestTogether:
         return DelayedTikTok()
 
     @pytest.fixture
-    def core(self, clock, grant, report):
+    def core(self, clock, record, report):
         """Return the core of an app at which one user has a token."""
         core = Core(
             SessionService(
@@ -310,7 +310,7 @@ class TestTogether:
             return report
 
         core.service.refresh._client = client
-        run(core.service.records.create("id", grant._replace(retry_at=0)))
+        run(core.service.records.create("id", record._replace(retry_at=0)))
         return core
 
     @staticmethod
@@ -321,13 +321,13 @@ class TestTogether:
         thread.start()
         return found, thread
 
-    def test_is_under_way(self, core, clock, report):
+    def test_is_unfinished_until_the_call_ends(self, core, clock, report):
         """A refresh is under way until its call to TikTok has ended."""
         refresh = core.service.refresh
         assert not refresh.is_under_way("id")
         clock.now = float(kept_in(core).record.expires_at)
-        held = kept_in(core)
-        _, thread = self.in_a_thread(lambda: refresh.fresh(held))
+        versioned = kept_in(core)
+        _, thread = self.in_a_thread(lambda: refresh.fresh(versioned))
         assert report.asked.wait(20)
         assert refresh.is_under_way("id")
         assert not refresh.is_under_way("other")
@@ -337,9 +337,9 @@ class TestTogether:
 
     def test_ahead_is_a_flight_of_its_own(self, core, report):
         """Requests whose token is good do not wait for an early refresh."""
-        refresh, held = core.service.refresh, kept_in(core)
-        demand = Demand(replacing=fingerprint(held.record.access_token))
-        _, thread = self.in_a_thread(lambda: refresh.fresh(held, demand))
+        refresh, versioned = core.service.refresh, kept_in(core)
+        demand = Demand(replacing=fingerprint(versioned.record.access_token))
+        _, thread = self.in_a_thread(lambda: refresh.fresh(versioned, demand))
         assert report.asked.wait(20)
         assert not refresh.is_under_way("id")
         report.may_answer.set()
@@ -349,8 +349,8 @@ class TestTogether:
         """A caller that needs a token gets the result of the refresh under way."""
         refresh = core.service.refresh
         clock.now = float(kept_in(core).record.expires_at)
-        held = kept_in(core)
-        one, first = self.in_a_thread(lambda: refresh.fresh(held))
+        versioned = kept_in(core)
+        one, first = self.in_a_thread(lambda: refresh.fresh(versioned))
         assert report.asked.wait(20)
         other, second = self.in_a_thread(lambda: refresh.result("id"))
         second.join(0.05)
@@ -361,7 +361,7 @@ class TestTogether:
         assert other[0] is one[0]
         assert other[0].record.access_token == "act.new"
 
-    def test_result_of_none(self, core, clock, report):
+    def test_asking_for_a_result_starts_a_refresh(self, core, clock, report):
         """If no refresh is under way, asking for its result starts one."""
         report.may_answer.set()
         clock.now = float(kept_in(core).record.expires_at)
@@ -394,9 +394,9 @@ class TestTogether:
             assert 0.025 <= seconds <= 0.075
             slept.append(seconds)
             if len(slept) == 3:  # the other process has done it
-                held = kept_in(core)
-                renewed = core.service.refresh._renewed(held.record, answer())
-                await core.service.records.replace(held, renewed)
+                versioned = kept_in(core)
+                renewed = core.service.refresh._renewed(versioned.record, answer())
+                await core.service.records.replace(versioned, renewed)
 
         core.service.records.lock, core._backend.sleep = lock, sleep
         clock.now = float(kept_in(core).record.expires_at - left)
@@ -410,11 +410,11 @@ class TestTogether:
         """Without a refresh token the access token is used until it expires; then the
         user is anonymous.
         """
-        held = kept_in(core)
-        bare = held.record._replace(refresh_token=Secret(""))
-        run(core.service.records.replace(held, bare))
+        versioned = kept_in(core)
+        bare = versioned.record._replace(refresh_token=Secret(""))
+        run(core.service.records.replace(versioned, bare))
         clock.now = float(bare.expires_at - left)
-        found = run(core.service.refresh.fresh(held._replace(record=bare)))
+        found = run(core.service.refresh.fresh(versioned._replace(record=bare)))
         assert (found is not None) is is_there
         assert (kept_in(core) is not None) is is_there
         assert not report.asked.is_set()
@@ -594,8 +594,8 @@ class TestMeanwhile:
         world.clock.advance(LIFE + 1)
         core = core_of(world)
         named = record_id(world.settings.client_key, world.tiktok.people[0].open_id)
-        held = run(core.service.records.load(named))
-        fresh = run(core.service.refresh.fresh(held))
+        versioned = run(core.service.records.load(named))
+        fresh = run(core.service.refresh.fresh(versioned))
         # The calls: a swap that meets the change; a failing read; a read; a failing
         # swap; a swap.
         assert store.refused == 2
@@ -615,11 +615,11 @@ class TestMeanwhile:
 
         core._backend.sleep = sleep
         named = record_id(world.settings.client_key, world.tiktok.people[0].open_id)
-        held = run(core.service.records.load(named))
+        versioned = run(core.service.records.load(named))
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr("tiktok_oauth_middleware._session.refresh.time", watch)
             with pytest.raises(StoreError):
-                run(core.service.refresh.fresh(held))
+                run(core.service.refresh.fresh(versioned))
         # Pauses double from 0.05 s to a second; the last try begins within twelve
         # seconds.
         assert 1012 < watch.now <= 1013
@@ -710,13 +710,13 @@ def core_of(world):
     has_refresh_token=st.booleans(),
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_sweep_overlooks_no_user(
-    clock, grant, life, left, within, leeway, open_id, has_refresh_token
+def test_a_sweep_skips_no_user(
+    clock, record, life, left, within, leeway, open_id, has_refresh_token
 ):
     """A sweep does not skip a user whose refresh is due."""
     refresh = refresh_of(clock, refresh_leeway=leeway)
     ends = int(clock()) + left
-    record = grant._replace(
+    record = record._replace(
         open_id=open_id, issued_at=ends - life, expires_at=ends, failures=0
     )
     if not has_refresh_token:

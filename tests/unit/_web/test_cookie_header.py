@@ -74,7 +74,7 @@ def test_value_begins_behind_the_equals_sign(space):
 
 @pytest.mark.parametrize("join", [b";", b"; ", b" ;\t"], ids=repr)
 @pytest.mark.parametrize("neighbour", MALFORMED_NEIGHBOURS, ids=lambda n: repr(n)[:30])
-def test_malformed_neighbour_loses_nothing(neighbour, join):
+def test_malformed_neighbour_does_not_hide_a_cookie(neighbour, join):
     """A genuine cookie is found before, after and between malformed ones."""
     ours = NAME + b"=good"
     for parts in (
@@ -88,20 +88,20 @@ def test_malformed_neighbour_loses_nothing(neighbour, join):
 @pytest.mark.parametrize(
     ("neighbour", "other"), [*itertools.combinations(MALFORMED_NEIGHBOURS[:14], 2)]
 )
-def test_two_malformed_neighbours_lose_nothing(neighbour, other):
+def test_two_malformed_neighbours_do_not_hide_a_cookie(neighbour, other):
     """A genuine cookie is found between any two malformed ones."""
     value = b"; ".join([neighbour, NAME + b"=good", other])
     assert find(header(value), NAME) == b"good"
 
 
 @pytest.mark.parametrize("name", LOOK_ALIKES, ids=repr)
-def test_look_alike_is_not_ours(name):
+def test_similar_name_is_not_ours(name):
     """A name that only resembles ours is another name."""
     assert find(header(name + b"=evil"), NAME) is None
 
 
 @pytest.mark.parametrize("name", LOOK_ALIKES, ids=repr)
-def test_look_alike_does_not_disturb_ours(name):
+def test_similar_name_does_not_disturb_ours(name):
     """A planted look-alike neither replaces nor contradicts the genuine cookie."""
     spoof, ours = name + b"=evil", NAME + b"=good"
     assert find(header(spoof + b"; " + ours), NAME) == b"good"
@@ -120,7 +120,7 @@ def test_one_header_for_each_cookie(first):
     assert find(headers[::-1] if first else headers, NAME) == b"good"
 
 
-def test_two_values_are_none():
+def test_two_different_values_do_not_count():
     """Of two different values under our name, neither counts."""
     assert find(header(b"__Host-tiktok=a; __Host-tiktok=b"), NAME) is None
     assert find(header(b"__Host-tiktok=a", b"__Host-tiktok=b"), NAME) is None
@@ -158,7 +158,7 @@ def test_other_headers_are_not_cookies():
     + [b"a\x0b", b"\xa0a", b"a\xa0", b"a\r", b"a\n", b"a\tb", b'a"'],
     ids=repr,
 )
-def test_value_that_no_cookie_may_have_is_none(value):
+def test_forbidden_characters_make_a_value_invalid(value):
     """A value with characters that cookies may not contain is ignored; nothing is
     unquoted.
     """
@@ -284,7 +284,7 @@ def test_more_cookies_of_ours_than_browsers_keep():
 
 
 @pytest.mark.parametrize("value", [b"", b";", b";;;", b" ; ;", b"=;=;=", b"\t"])
-def test_separators_alone_are_no_cookie(value):
+def test_header_of_separators_has_no_cookies(value):
     """A header that consists of separators has no cookies, and raises nothing."""
     assert find(header(value), NAME) is None
     assert find_all(header(value), PREFIX) == {}

@@ -52,7 +52,7 @@ SHELLS = [(TikTokOAuthMiddleware, asgi), (TikTokOAuthWSGIMiddleware, wsgi)]
 @pytest.mark.parametrize(("shell", "app"), SHELLS)
 class TestArguments:
     @pytest.mark.parametrize(
-        ("given", "said"),
+        ("given", "message"),
         [
             (TikTokSettings, r"class TikTokSettings.*from_env\(\)"),
             ({"client_key": "x"}, r"settings is a dict.*TikTokSettings\(\.\.\.\)"),
@@ -61,20 +61,20 @@ class TestArguments:
             (Flask("x"), "the app comes first"),
         ],
     )
-    def test_settings(self, shell, app, given, said):
+    def test_settings(self, shell, app, given, message):
         """The error for an object that is not TikTokSettings names it and says what to
         write instead.
         """
-        with pytest.raises(ConfigurationError, match=said):
+        with pytest.raises(ConfigurationError, match=message):
             shell(app, given)
 
-    def test_wrong_way_round(self, shell, app):
+    def test_settings_as_the_app(self, shell, app):
         """Settings passed in the app's place are reported as such."""
         with pytest.raises(ConfigurationError, match="in the wrong order"):
             shell(make_settings(), app)
 
     @pytest.mark.parametrize(
-        ("given", "said"),
+        ("given", "message"),
         [
             ("redis://:a-password@localhost", "store is a string.*RedisStore"),
             (MemoryStore, "store is the class MemoryStore"),
@@ -82,14 +82,14 @@ class TestArguments:
             (Half(), "a Half, which is not a store: it has no compare_and_set"),
         ],
     )
-    def test_store(self, shell, app, given, said):
+    def test_store(self, shell, app, given, message):
         """The error for an object that is not a store names it, without a password in
         it.
         """
-        with pytest.raises(ConfigurationError, match=said) as caught:
+        with pytest.raises(ConfigurationError, match=message) as caught:
             shell(app, make_settings(), store=given)
         assert "a-password" not in str(caught.value)
-        with pytest.raises(ConfigurationError, match=said):
+        with pytest.raises(ConfigurationError, match=message):
             TikTokTokens(make_settings(), given).get("open_id")
 
     @pytest.mark.parametrize("name", ["on_event", "clock"])
@@ -273,11 +273,11 @@ def test_guard_above_the_route(build, module, scopes):
     """
     guard = module.requires_tiktok
     app = build(guard(*scopes) if scopes else guard)
-    said = "does not guard .*(view|View).*below"
+    message = "does not guard .*(view|View).*below"
     for _ in range(2):
-        with pytest.raises(ConfigurationError, match=said):
+        with pytest.raises(ConfigurationError, match=message):
             TestClient(app, base_url=ORIGIN).get("/x", headers=API)
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         TestClient(app, base_url=ORIGIN).__enter__()
 
 
@@ -462,7 +462,7 @@ def test_starlettes_guard_elsewhere():
 
 
 @pytest.mark.parametrize(
-    ("dependency", "said"),
+    ("dependency", "message"),
     [
         (Depends(for_starlette.tiktok_auth), "take SignedIn, MaybeSignedIn"),
         (Security(for_starlette.tiktok_auth, scopes=["a"]), "checks no scopes"),
@@ -473,15 +473,15 @@ def test_starlettes_guard_elsewhere():
         (Depends(for_starlette.requires_tiktok("a")), "is a decorator"),
     ],
 )
-def test_no_dependency(dependency, said):
+def test_no_dependency(dependency, message):
     """An object that is no FastAPI dependency is refused when the operation is declared."""
     app = FastAPI()
-    with pytest.raises(TypeError, match=said):
+    with pytest.raises(TypeError, match=message):
 
         @app.get("/x")
         async def view(auth=dependency): ...
 
-    with pytest.raises(TypeError, match=said):
+    with pytest.raises(TypeError, match=message):
         app.get("/x", dependencies=[dependency])(lambda: None)
 
 
@@ -662,7 +662,7 @@ def test_no_middleware(module):
 
 
 @pytest.mark.parametrize(
-    ("settings", "store", "said"),
+    ("settings", "store", "message"),
     [
         ({"client_key": "x"}, None, "settings is a dict"),
         (TikTokSettings, None, "class TikTokSettings"),
@@ -670,13 +670,13 @@ def test_no_middleware(module):
     ],
     ids=["dict", "class", "text"],
 )
-def test_jobs(settings, store, said):
+def test_jobs(settings, store, message):
     """Wrong arguments of TikTokTokens are reported when it is built, not at first use."""
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         TikTokTokens(settings, store)
 
 
-def test_a_proxy_is_no_app():
+def test_a_proxy_is_not_an_app():
     """Searching for guards works if a view's globals contain Flask's request proxy."""
     from flask import request
 

@@ -9,7 +9,7 @@ from ...support.models import a_site
 # --- Site --------------------------------------------------------------------------
 
 
-def test_site_knows_its_own_paths_below_the_mount():
+def test_own_paths_include_the_mount_point():
     """The paths to which a login may not return include the mount point."""
     site = a_site(mount="/app")
     assert "/app/auth/tiktok/login" in site.own_paths

@@ -100,7 +100,7 @@ def test_doubled_header_is_refused(name, value):
 
 
 @pytest.mark.parametrize("mode", ["cors", "no-cors", "navigate"])
-def test_fetch_mode_is_no_proof(mode):
+def test_fetch_mode_does_not_prove_the_sender(mode):
     """Sec-Fetch-Mode does not prove the sender."""
     assert not is_same_origin(a_request(("sec-fetch-mode", mode)), OURS)
 
@@ -109,7 +109,7 @@ def test_fetch_mode_is_no_proof(mode):
     "name",
     ["host", "x-forwarded-host", "x-forwarded-proto", "forwarded", "x-original-url"],
 )
-def test_forwarded_headers_are_no_proof(name):
+def test_forwarded_headers_do_not_prove_the_sender(name):
     """A header with a forwarded host does not prove the sender."""
     assert not is_same_origin(a_request((name, "app.example.com")), OURS)
 
@@ -188,12 +188,12 @@ def test_navigation_is_a_browser_opening_a_page(verdict, headers):
 @pytest.mark.parametrize(
     "method", ["PUT", "PATCH", "DELETE", "OPTIONS", "get", "", "QUERY"]
 )
-def test_other_methods_are_no_page_visit(method):
+def test_other_methods_are_not_page_visits(method):
     """A request that no browser window sends is never answered with a page."""
     assert not is_page_visit(a_request(("accept", BROWSER), method=method))
 
 
-def test_websocket_is_no_page_visit():
+def test_websocket_is_not_a_page_visit():
     """A WebSocket handshake is never redirected to a login."""
     assert not is_page_visit(a_request(NAMED, is_websocket=True))
 
@@ -272,7 +272,7 @@ HEADERS_OF_NONSENSE = {
     ("name", "unit"),
     [(name, unit) for name, units in HEADERS_OF_NONSENSE.items() for unit in units],
 )
-def test_long_header_takes_no_longer(name, unit):
+def test_long_header_costs_no_more(name, unit):
     """A header of a megabyte costs no more than one of 64 kB, since it is not read."""
 
     def read(value):
@@ -295,12 +295,12 @@ def test_framework_decides_the_language():
 
 
 @pytest.mark.parametrize("dest", ["image", "iframe", "script", "empty", "", "Document"])
-def test_only_a_document_is_one(dest):
+def test_part_of_a_page_is_not_a_document(dest):
     """A request for something inside a page does not count as one for a document."""
     assert not is_document(a_request(("sec-fetch-dest", dest)))
 
 
-def test_document_or_silence_is_one():
+def test_document_or_no_header_may_begin_a_login():
     """A request for a document, or without that header, may begin a login."""
     assert is_document(a_request(("sec-fetch-dest", "document")))
     assert is_document(a_request())
@@ -336,7 +336,7 @@ def test_one_of_two_purposes_is_enough():
 
 
 @pytest.mark.parametrize("header", [("purpose", ""), ("y-purpose", "prefetch")])
-def test_other_requests_are_no_prefetch(header):
+def test_other_requests_are_not_prefetches(header):
     """A request with other values, or other headers, does not count as a prefetch."""
     assert not is_prefetch(a_request(header))
 

@@ -283,13 +283,13 @@ def test_page_has_every_header(code):
     """A page has the headers against caching, framing, sniffing and access by other
     windows.
     """
-    said = headers(page(code))
-    assert said["cache-control"] == "no-store"
-    assert said["x-content-type-options"] == "nosniff"
-    assert said["referrer-policy"] == "same-origin"
-    assert said["cross-origin-opener-policy"] == "same-origin"
-    assert said["x-frame-options"] == "DENY"
-    assert said["content-type"] == "text/html; charset=utf-8"
+    sent = headers(page(code))
+    assert sent["cache-control"] == "no-store"
+    assert sent["x-content-type-options"] == "nosniff"
+    assert sent["referrer-policy"] == "same-origin"
+    assert sent["cross-origin-opener-policy"] == "same-origin"
+    assert sent["x-frame-options"] == "DENY"
+    assert sent["content-type"] == "text/html; charset=utf-8"
 
 
 def test_policy_allows_nothing_but_our_style_and_form():
@@ -372,9 +372,9 @@ def test_redirect_is_a_303():
     """A redirect is a 303, so that the next request is a GET, with no-store."""
     response = redirect("/x?y=z#a")
     assert response.status == 303
-    said = headers(response)
-    assert said["location"] == "/x?y=z#a"
-    assert dict(BASE_HEADERS).items() <= said.items()
+    sent = headers(response)
+    assert sent["location"] == "/x?y=z#a"
+    assert dict(BASE_HEADERS).items() <= sent.items()
     assert response.body == b""
 
 

@@ -11,13 +11,13 @@ from tiktok_oauth_middleware._web.response_headers import keep_private
 
 def private(*headers):
     kept = keep_private(headers)
-    said = dict(kept)
-    assert len(said) == len(kept), "a header of ours is there twice"
-    return said.get("cache-control"), said.get("vary")
+    given = dict(kept)
+    assert len(given) == len(kept), "a header of ours is there twice"
+    return given.get("cache-control"), given.get("vary")
 
 
 @pytest.mark.parametrize(
-    ("said", "control"),
+    ("given", "control"),
     [
         ([], "private"),
         (["max-age=60"], "max-age=60, private"),
@@ -38,13 +38,13 @@ def private(*headers):
         ([" , ,"], "private"),
     ],
 )
-def test_cache_control_becomes_private(said, control):
+def test_cache_control_becomes_private(given, control):
     """Directives that let a shared cache store a response are removed, the others kept."""
-    assert private(*(("cache-control", value) for value in said))[0] == control
+    assert private(*(("cache-control", value) for value in given))[0] == control
 
 
 @pytest.mark.parametrize(
-    ("said", "vary"),
+    ("given", "vary"),
     [
         ([], "Cookie"),
         (["Accept-Encoding"], "Accept-Encoding, Cookie"),
@@ -58,9 +58,9 @@ def test_cache_control_becomes_private(said, control):
         ([""], "Cookie"),
     ],
 )
-def test_vary_gets_cookie(said, vary):
+def test_vary_gets_cookie(given, vary):
     """Cookie is added once to what Vary already names."""
-    assert private(*(("vary", value) for value in said))[1] == vary
+    assert private(*(("vary", value) for value in given))[1] == vary
 
 
 @pytest.mark.parametrize(

@@ -505,7 +505,7 @@ NO_RULES = {
 
 @pytest.mark.parametrize("name", ["protect", "public"])
 @pytest.mark.parametrize(("rule", "right"), NO_RULES.items(), ids=ascii)
-def test_rule_that_is_no_path_is_reported_with_what_to_write(name, rule, right):
+def test_rule_that_is_not_a_path_is_reported_with_a_fix(name, rule, right):
     """A pattern, a URL or an encoded path, which would protect nothing, is refused."""
     fault = only_fault(**{name: [rule]})
     assert fault.startswith(f"{name} holds {rule!r}; ")
@@ -624,7 +624,7 @@ def test_redirect_uri_that_tiktok_refuses_is_reported(uri):
         "http://127.0.0.1:8000/a/b-c/~d/",
     ],
 )
-def test_redirect_uri_that_tiktok_takes_is_kept_byte_for_byte(uri):
+def test_valid_redirect_uri_is_kept_byte_for_byte(uri):
     """An address that may be registered is kept as it is written."""
     assert make(redirect_uri=uri).redirect_uri == uri
 
@@ -713,7 +713,7 @@ def test_previous_client_secret_is_a_secret_as_the_present_one():
     assert TikTokSettings(**GIVEN).previous_client_secret is None
 
 
-def test_previous_client_secret_is_no_key():
+def test_previous_client_secret_is_not_a_key():
     """A key that equals the previous client secret is refused, as for the current one."""
     secret = KEY
     fault = only_fault(secret_keys=[secret], previous_client_secret=secret)

@@ -124,7 +124,7 @@ def test_wider(tag, ranges):
     assert [*wider(tag)] == ranges
 
 
-def test_nothing_preferred():
+def test_no_preferred_language():
     """A request without a preference refuses no language."""
     assert LanguageRanges((), frozenset()) == NO_PREFERENCE
     assert not NO_PREFERENCE.excludes("en")

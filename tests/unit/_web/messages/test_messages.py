@@ -156,14 +156,14 @@ def test_english_changed():
 def test_value():
     """A value is inserted unchanged, without interpreting any part of it."""
     value = "{0} %s {} \\1 {name}"
-    said = Messages().sentence("en", "missing", value)
-    assert said == f"What is missing is: {value}."
+    sentence = Messages().sentence("en", "missing", value)
+    assert sentence == f"What is missing is: {value}."
 
 
 def test_value_from_right_to_left():
     """A value in a right-to-left text is isolated."""
-    said = Messages().sentence("ar", "leads_to", "/videos")
-    assert said.endswith(" \u2068/videos\u2069")
+    sentence = Messages().sentence("ar", "leads_to", "/videos")
+    assert sentence.endswith(" \u2068/videos\u2069")
     texts = Messages({"ar": {"leads_to": "to {}"}})
     assert texts.sentence("ar", "leads_to", "/videos") == "to /videos"
 

@@ -31,7 +31,7 @@ print(*Messages().texts("de", "back"), flush=True)
 """
 
 
-def said(folder):
+def texts_in(folder):
     """Return what the program prints with the package in a folder or zip file."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(folder)],
@@ -103,7 +103,7 @@ def test_from_a_zip_file(tmp_path):
         for path in PACKAGE.rglob("*"):
             if path.suffix in (".py", ".mo"):
                 archive.write(path, path.relative_to(PACKAGE.parent))
-    assert said(packed) == ("Zurück zur Website", "")
+    assert texts_in(packed) == ("Zurück zur Website", "")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_without_a_catalog(tmp_path, damage):
         catalog.unlink()
     else:
         catalog.write_bytes(damage)
-    text, log = said(tmp_path)
+    text, log = texts_in(tmp_path)
     assert text == "Back to the site"
     assert log.count("no catalog for pages in de, so in English: ") == 1
 
