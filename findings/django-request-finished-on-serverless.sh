@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Django 5.2.8 on serverless-wsgi 3.1.0 or azure-functions 1.26.0: request_finished never comes.
+# Django 5.2.8 on serverless-wsgi 3.1.0 or azure-functions 1.26.0: request_finished is never sent.
 #
 # A WSGI server must call close() of a response when it is done (PEP 3333), and Django sends the
 # signal request_finished from there: it closes database connections that are too old or broken,
-# and apps hang their own cleaning on it. Of three adapters for serverless platforms apig-wsgi
+# and apps do their own cleanup on it. Of three adapters for serverless platforms apig-wsgi
 # calls close(), serverless-wsgi and Azure's WsgiMiddleware do not. Connections of an instance
 # that waits for its next request stay open, so a database runs out of them with few users;
 # Werkzeug's Response.call_on_close is never called either. This affects anyone who runs Django,

@@ -220,7 +220,7 @@ class Sweep:
         self._counts = {"refresh": 0, "refresh_failed": 0, "session_ended": 0}
 
     def on_event(self, event: Any) -> None:
-        """Count an event, and print those that somebody may look into."""
+        """Count an event, and print those that need attention."""
         if event.name not in self._counts:
             return
         self._counts[event.name] += 1

@@ -111,7 +111,7 @@ async def _check(app: TikTokOAuthMiddleware, cookies: list[str]) -> None:
         seen[0] = None
         await app(scope_of(cookie), receive, send)
         if seen[0] is None:
-            message = "somebody signed in was not"
+            message = "a signed-in user was anonymous"
             raise AssertionError(message)
 
 

@@ -236,7 +236,7 @@ class Due:
         seen[0] = None
         await self.app(scope_of(cookie), receive, send)
         if seen[0] is None:
-            message = "the refresh signed somebody out"
+            message = "the refresh signed a user out"
             raise AssertionError(message)
 
 

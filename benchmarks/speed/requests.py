@@ -148,16 +148,16 @@ async def _check(ours: Any, people: list[str], starlette: Any, theirs: Any) -> N
         seen[0] = None
         await ours(scope_of(cookie), receive, send)
         if seen[0] is None or not str(seen[0]).startswith(TOKEN):
-            message = "somebody signed in was not"
+            message = "a signed-in user was anonymous"
             raise AssertionError(message)
     flipped = people[0][:-1] + ("A" if people[0][-1] != "A" else "B")
     await ours(scope_of(flipped), receive, send)
     if seen[0] is not None:
-        message = "a forged cookie signed somebody in"
+        message = "a forged cookie signed a user in"
         raise AssertionError(message)
     await starlette(scope_of(theirs[0]), receive, send)
     if not str(seen[0]).startswith(TOKEN):
-        message = "the peer signed nobody in"
+        message = "the peer signed no user in"
         raise AssertionError(message)
 
 

@@ -72,7 +72,7 @@ def _straight(app: Any, clock: _Clock, cookies: list[str], *, forget: bool) -> B
             await app(scopes[place % len(scopes)].copy(), receive, send)
             place += 1
         if seen[0] is None:
-            message = "somebody signed in was not"
+            message = "a signed-in user was anonymous"
             raise AssertionError(message)
 
     return block
@@ -101,7 +101,7 @@ def _at_once(app: Any, clock: _Clock, cookies: list[str]) -> Block:
                 *(app(scope.copy(), receive, send) for scope in scopes)
             )
             if seen[0] is None:
-                message = "somebody signed in was not"
+                message = "a signed-in user was anonymous"
                 raise AssertionError(message)
 
     return block

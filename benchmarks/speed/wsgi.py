@@ -164,13 +164,13 @@ def _check(ours: Any, people: list[str], flask: Flask, flask_cookie: str) -> Non
         seen[0] = None
         ours(environ_of(cookie), start_response)
         if not str(seen[0]).startswith(TOKEN):
-            message = "somebody signed in was not"
+            message = "a signed-in user was anonymous"
             raise AssertionError(message)
     ours(environ_of(f"{COOKIE}={'A' * 64}.{'B' * 22}"), start_response)
     if seen[0] is not None:
-        message = "a forged cookie signed somebody in"
+        message = "a forged cookie signed a user in"
         raise AssertionError(message)
     flask.wsgi_app(environ_of(flask_cookie, "/"), start_response)
     if not str(seen[0]).startswith(TOKEN):
-        message = "the peer signed nobody in"
+        message = "the peer signed no user in"
         raise AssertionError(message)

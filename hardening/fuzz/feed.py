@@ -82,7 +82,7 @@ class Feeder:
 
     def end(self) -> None:
         """Print the results and end the process, even inside the engine."""
-        args = {
+        result = {
             "parser": self._parser.name,
             "engine": self._engine,
             "inputs": self.fed,
@@ -91,7 +91,7 @@ class Feeder:
             "failures": self._failed,
             "found": list(self._failures.values())[:_SHOWN],
         }
-        sys.stdout.write(json.dumps(args) + "\n")
+        sys.stdout.write(json.dumps(result) + "\n")
         sys.stdout.flush()
         os._exit(0)
 

@@ -1,7 +1,7 @@
 """The changes, each at one place in a module's syntax tree.
 
-Not changed are annotations, names of types, decorators, docstrings, logging, and
-sentences for people (texts with a space), on which no decision depends.
+No change is made to annotations, names of types, decorators, docstrings, logging and
+sentences for people (texts with a space), since no decision depends on them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitOr: ast.BitAnd,
     ast.BitAnd: ast.BitOr,
 }
-#: What a name of a type is made from.
+#: An assignment from one of these names a type.
 _TYPES = ("Callable", "Literal", "Mapping")
 _PATTERNS = ("compile", "fullmatch", "match", "search", "split", "sub")
 

@@ -98,10 +98,10 @@ def _as_it_is(session: pytest.Session, path: Path) -> list[Seen] | None:
     child = _Child(work)
     os.close(writing)
     with os.fdopen(reading) as pipe:
-        args = json.loads(pipe.read() or "[]")
+        tests = json.loads(pipe.read() or "[]")
     if child.wait() != _SURVIVED:
         return None
-    return [Seen(i, seconds, frozenset(lines)) for i, seconds, lines in args]
+    return [Seen(i, seconds, frozenset(lines)) for i, seconds, lines in tests]
 
 
 def _pairs(items: list[Any]) -> Iterator[tuple[Any, Any]]:

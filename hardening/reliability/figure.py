@@ -57,8 +57,8 @@ class Result:
 
     def line(self, seed: int) -> str:
         """Return the result as it is printed."""
-        args = " ".join(f"{k}={_shown(v)}" for k, v in self.figures.items())
-        return f"{'PASS' if self.passed else 'FAIL'} {self.name} {args} seed={seed}"
+        figures = " ".join(f"{k}={_shown(v)}" for k, v in self.figures.items())
+        return f"{'PASS' if self.passed else 'FAIL'} {self.name} {figures} seed={seed}"
 
 
 def _shown(value: Any) -> str:

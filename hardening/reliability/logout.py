@@ -106,7 +106,7 @@ def _batch(app: Wsgi, cookies: list[str], pipes: list[Any], chance: Any) -> list
         pipe.send(cookies)
     knew = [pipe.recv() for pipe in pipes]
     if not all(knew):
-        message = "somebody who logged in was not signed in"
+        message = "a user who logged in was not signed in"
         raise RuntimeError(message)
     gone = []
     for cookie in cookies:

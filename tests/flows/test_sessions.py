@@ -93,7 +93,7 @@ class TestLimits:
         world.clock.advance(0.5)
         assert raw.open_id is None
 
-    def test_refresh_token_limits_it(self, world, raw):
+    def test_session_ends_with_its_refresh_token(self, world, raw):
         """A session does not outlive its refresh token, whatever the settings allow."""
         world.with_settings(session_idle=30 * 86400)
         world.tiktok.access_lifetime, world.tiktok.refresh_lifetime = 3600, 86400

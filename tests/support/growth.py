@@ -1,7 +1,7 @@
 """Measures how a call's cost grows with its input: a quadratic parser allows a DoS.
 
-Seconds would say more about the machine and who else uses it. How long the slowest
-input takes is measured by the fuzzers (``docs/evidence/hardening.md``).
+Only ratios are compared, since seconds depend on the machine and on its other work. The
+fuzzers measure how long the slowest input takes (``docs/evidence/hardening.md``).
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-#: The small input is this much smaller. What takes linear time takes so many times
-#: less for it; what takes quadratic time, the square of it.
+#: How many times smaller the small input is. A linear call is 16 times faster for it, a
+#: quadratic one 256 times.
 PART = 16
 _SLACK = 3
-#: Below this a reading is noise, in seconds.
+#: Seconds; a shorter measurement is noise.
 _READABLE = 2e-4
 
 
 def is_linear(call: Callable[[Any], object], large: Any) -> bool:
-    """Whether a call takes, for all of `large`, as much more as that is larger.
+    """Whether a call's time grows only in proportion to its input, up to `large`.
 
     CPU time of the whole process, the best of five, without a tracer (coverage).
     """
@@ -29,7 +29,7 @@ def is_linear(call: Callable[[Any], object], large: Any) -> bool:
 
 
 def is_constant(call: Callable[[Any], object], large: Any) -> bool:
-    """Whether a call takes no longer for all of `large`: it is refused unread."""
+    """Whether a call takes no longer for all of `large`, which it refuses without reading."""
     for_small, for_large = _readings(call, large)
     return for_large < _SLACK * for_small
 

@@ -91,7 +91,7 @@ class TestVideoList:
         data = videos_of(ask(LIST, {"cursor": moment}, fields="create_time"))
         assert data["videos"][0] == first[5]
 
-    def test_none(self, fake, app, ask):
+    def test_no_videos(self, fake, app, ask):
         """A person without videos has an empty page."""
         query = app.consent({"person": fake.people[2]}, scope=SCOPES)
         bearer = app.exchange(query["code"])["access_token"]
@@ -301,7 +301,7 @@ class TestRefusals:
         assert "code" in app.consent()
 
     @pytest.mark.parametrize("error", ["server_error", "temporarily_unavailable"])
-    def test_passing(self, app, fake, error):
+    def test_failure_of_tiktok(self, app, fake, error):
         """A failure of TikTok's own is sent in the callback in the same way."""
         fake.refuse_next_login(error, "Try again later", times=2)
         assert [app.consent()["error"] for _ in range(2)] == [error] * 2

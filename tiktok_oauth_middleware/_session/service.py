@@ -198,7 +198,7 @@ class SessionService:
         return observed
 
     def connect_ahead(self) -> None:
-        """Have a connection to TikTok opened for the login that has just begun.
+        """Open a connection to TikTok, in the background, for a login that has begun.
 
         It imports nothing: without a client, no connection is opened.
         """

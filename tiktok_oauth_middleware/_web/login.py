@@ -92,7 +92,7 @@ class LoginFlow:
     #: Seals results.
     result_box: Box
     client: Callable[[], Awaitable[TikTokClient]]
-    #: Has a connection to TikTok opened in the background.
+    #: Opens a connection to TikTok in the background.
     connect_ahead: Callable[[], None]
     emit: Emitter
     clock: Callable[[], float]
@@ -228,7 +228,7 @@ class LoginFlow:
             StoreError: the store failed.
         """
         if self.connect is None:
-            raise AssertionError  # such an app has no such path
+            raise AssertionError  # the path exists only with `connecting`
         return await self.connect.respond(request, mount_point)
 
     def _decision(self) -> LoginDecision | None:

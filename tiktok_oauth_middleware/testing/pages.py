@@ -17,10 +17,10 @@ from .provider import SCOPES, Person
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#20242c;--soft:#5a6270;--paper:#eef1f4;--card:#fff;
---line:#d7dce3;--deed:#1d5c4d;--deed-ink:#fff;--mark:#e3f1ec;--note:#fff4d6;
+--line:#d7dce3;--action:#1d5c4d;--action-ink:#fff;--mark:#e3f1ec;--note:#fff4d6;
 --note-ink:#5c4300;--switch:#868d99}
 @media(prefers-color-scheme:dark){:root{--ink:#eef0f3;--soft:#a7aeba;--paper:#14171b;
---card:#1e2228;--line:#363c46;--deed:#9ad9c6;--deed-ink:#08342a;--mark:#22352f;
+--card:#1e2228;--line:#363c46;--action:#9ad9c6;--action-ink:#08342a;--mark:#22352f;
 --note:#3a3011;--note-ink:#ffe2a0;--switch:#737b88}}
 *{box-sizing:border-box}
 body{margin:0;min-height:100vh;font:1rem/1.5 system-ui,sans-serif;color:var(--ink);
@@ -41,15 +41,15 @@ label+label{margin-top:.5rem}
 label b{display:block;font-weight:600}
 label span.words{flex:1;min-width:0}
 label small{color:var(--soft);font-size:.85rem;overflow-wrap:anywhere}
-label:has(:checked){background:var(--mark);border-color:var(--deed)}
+label:has(:checked){background:var(--mark);border-color:var(--action)}
 label img{width:2.6rem;height:2.6rem;border-radius:50%}
-input[type=radio]{width:1.15rem;height:1.15rem;margin:0;accent-color:var(--deed)}
+input[type=radio]{width:1.15rem;height:1.15rem;margin:0;accent-color:var(--action)}
 input.switch{appearance:none;position:relative;flex:none;width:2.75rem;height:1.6rem;
 margin:0;border-radius:1rem;background:var(--switch);cursor:pointer}
 input.switch::before{content:"";position:absolute;inset-block-start:.2rem;
 inset-inline-start:.2rem;width:1.2rem;height:1.2rem;border-radius:50%;background:#fff}
-input.switch:checked{background:var(--deed)}
-input.switch:checked::before{inset-inline-start:1.35rem;background:var(--deed-ink)}
+input.switch:checked{background:var(--action)}
+input.switch:checked::before{inset-inline-start:1.35rem;background:var(--action-ink)}
 label:has(:focus-visible),button:focus-visible{outline:3px solid #4f86f7;
 outline-offset:2px}
 input:focus-visible{outline:none}
@@ -61,7 +61,7 @@ details button{padding:.5rem .7rem}
 summary:focus-visible{outline:3px solid #4f86f7;outline-offset:2px}
 button{flex:1;padding:.8rem 1rem;font:inherit;font-weight:600;cursor:pointer;
 border:1px solid var(--line);border-radius:.8rem;color:var(--ink);background:none}
-button.deed{border-color:var(--deed);color:var(--deed-ink);background:var(--deed)}
+button.action{border-color:var(--action);color:var(--action-ink);background:var(--action)}
 dl{display:grid;grid-template-columns:auto 1fr;gap:.35rem 1rem;margin:1.25rem 0 0}
 dt{color:var(--soft)}
 dd{margin:0;overflow-wrap:anywhere;font-family:ui-monospace,monospace}
@@ -117,7 +117,7 @@ def consent_page(
         f"<fieldset><legend>The app would like to</legend>{switches}</fieldset>"
         # The first button is the one that the Enter key presses.
         '<div class="ways">'
-        '<button class="deed" name="decision" value="continue">Continue</button>'
+        '<button class="action" name="decision" value="continue">Continue</button>'
         '<button name="decision" value="cancel">Cancel</button></div>'
         "<details><summary>Come back with an error</summary>"
         '<div class="ways">'

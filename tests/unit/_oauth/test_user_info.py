@@ -145,7 +145,7 @@ def test_profile_field_of_a_wrong_type_is_left_out(field, value):
 @pytest.mark.parametrize(
     "open_id", ["another", "", None, 1, MISSING, OPEN_ID.upper() + "A", OPEN_ID + " "]
 )
-def test_profile_of_somebody_else_is_refused(open_id):
+def test_profile_of_another_user_is_refused(open_id):
     """A profile whose open_id is not the token's is refused."""
     user = PROFILE["data"]["user"] | {"open_id": open_id}
     user = {k: v for k, v in user.items() if v is not MISSING}
