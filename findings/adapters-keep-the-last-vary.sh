@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# apig-wsgi 2.20.0 and azure-functions 1.26.0: of a header sent twice, one line is left.
+# apig-wsgi 2.20.0 and azure-functions 1.26.0: only one line of a repeated header is sent.
 #
 # Vary, Link, Cache-Control, Content-Security-Policy and others may come in several lines, and
 # middlewares add theirs to those of the app: compression adds Vary: Accept-Encoding to an app's
 # Vary: Cookie. For HTTP APIs apig-wsgi makes a dictionary of the headers, and so does Azure's
 # converter: the last line wins, the others are lost without an error. A cache in front then does
 # not know that a page varies by cookie, and a second Content-Security-Policy replaces the first.
-# (Set-Cookie is treated well by both; Mangum and serverless-wsgi keep all lines.) This affects
+# (Both send every Set-Cookie line; Mangum and serverless-wsgi keep all lines.) This affects
 # anyone who adds a middleware to an app that runs there. Our middleware joins Vary and
 # Cache-Control into one line each, where it sets them.
 set -euo pipefail

@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
 # azure-functions 1.26.0 with Bottle 0.13.4 or a2wsgi 1.10.10: every request is a TypeError.
 #
-# PEP 3333 has start_response take a third argument, exc_info, which is None where there is no
-# error. Bottle and a2wsgi's ASGIMiddleware always pass it; the function that Azure's
-# WsgiMiddleware hands to an app takes two arguments. So no Bottle app, and no ASGI app through
-# a2wsgi, answers anything on Azure Functions, though each works on every other server. Flask and
-# Django pass two arguments as long as nothing fails. This affects anyone who moves a Bottle app
-# there, or bridges one. Our middleware passes a third argument only where there is something in
-# it.
+# By PEP 3333 start_response takes a third argument, exc_info, which is None if there is no error.
+# Bottle and a2wsgi's ASGIMiddleware always pass it; the function that Azure's WsgiMiddleware
+# hands to an app takes two arguments. So no Bottle app, and no ASGI app through a2wsgi, answers
+# anything on Azure Functions, though each works on every other server. Flask and Django pass two
+# arguments as long as nothing fails. This affects anyone who moves a Bottle app there, or bridges
+# one. Our middleware passes a third argument only where there is something in it.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # granian 2.8.9, WSGI: a header with one letter beyond ASCII arrives as an empty string.
 #
-# Values of headers may contain such bytes (RFC 9110, 5.5: obs-text), and PEP 3333 has a server
-# hand them over as Latin-1. granian's WSGI interface sets the whole variable to "" instead, and
-# its ASGI interface passes the bytes on. Browsers send UTF-8 in Cookie when a script has set a
-# cookie to a name such as José: then HTTP_COOKIE is "", all cookies of the site are gone, and that
-# user alone is logged out, at every request, with nothing in a log. Names of users that a proxy
-# puts into a header are lost in the same way. This affects anyone who serves Flask or Django by
-# it. Our middleware cannot read a cookie that it does not get; the page of servers says so.
+# Values of headers may contain such bytes (RFC 9110, 5.5: obs-text), and PEP 3333 says that a
+# server hands them over as Latin-1. granian's WSGI interface sets the whole variable to ""
+# instead, and its ASGI interface passes the bytes on. Browsers send UTF-8 in Cookie when a script
+# has set a cookie to a name such as José: then HTTP_COOKIE is "", all cookies of the site are
+# gone, and that user alone is logged out, at every request, with nothing in a log. Names of users
+# that a proxy puts into a header are lost in the same way. This affects anyone who serves Flask
+# or Django by it. Our middleware cannot read a cookie that it does not get; the page of servers
+# says so.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Mangum 0.22.0 at Lambda@Edge: one Set-Cookie is left of several, and images arrive as text.
+# Mangum 0.22.0 at Lambda@Edge: one of several Set-Cookie lines is sent; images arrive as text.
 #
 # CloudFront's events and answers have a list of lines for each header. Mangum makes its answer
 # from a dictionary by name, so that of two Set-Cookie lines the last remains, and it reads the

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# nginx 1.22.1: with proxy_cache on, a long URL makes a 502 of an answer that passes without.
+# nginx 1.22.1: with proxy_cache on, a long URL turns a response into a 502.
 #
-# The head of an answer must fit into proxy_buffer_size, 4 kB by default. Where a cache is on,
-# nginx writes the cache's own header and the key, which contains the whole URL, into the same
-# buffer first, whether or not that answer will be stored. So the room for the head shrinks by 350
-# bytes and the length of the URL: an answer of 3,000 bytes of headers (a session cookie, a
+# The head of an answer must fit into proxy_buffer_size, 4 kB by default. If a cache is on, nginx
+# writes the cache's own header and the key, which contains the whole URL, into the same buffer
+# first, whether or not that answer will be stored. So the room for the head shrinks by 350 bytes
+# and the length of the URL: an answer of 3,000 bytes of headers (a session cookie, a
 # Content-Security-Policy) works for short addresses, and is a 502 "upstream sent too big header"
 # for one of 1,200 bytes, such as a search or a link back from a login. The description of
 # proxy_buffer_size does not mention it. This affects anyone who switches a cache on before an app

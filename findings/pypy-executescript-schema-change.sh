@@ -2,13 +2,13 @@
 # PyPy 7.3.19 (Python 3.11): executescript fails after another connection changed the tables.
 #
 # SQLite's schema is read once per connection. When another process creates a table, the next
-# statement finds out and is prepared again, which nobody notices: CPython, and PyPy's own execute,
-# use sqlite3_prepare_v2, which does that. PyPy's executescript uses the first sqlite3_prepare,
-# which does not: the statement ends with "database schema has changed", though it is valid and
-# "database is locked" handlers do not match it. The usual place for executescript is the start of
-# a program, "CREATE TABLE IF NOT EXISTS ..." in every worker: whichever comes second on a new file
-# fails, at random. Our store executes each statement of its layout by itself.
-# Needs PyPy 3.11 of Debian 13: named by PYPY, or brought by .ci/pythons.py.
+# statement is prepared again, unnoticed: CPython, and PyPy's own execute, use sqlite3_prepare_v2,
+# which does that. PyPy's executescript uses the first sqlite3_prepare, which does not: the
+# statement ends with "database schema has changed", although it is valid, and code that waits for
+# "database is locked" does not match it. The usual place for executescript is the start of a
+# program, "CREATE TABLE IF NOT EXISTS ..." in every worker: whichever comes second on a new file
+# fails, at random. Our store executes each statement of its layout by itself. Needs PyPy 3.11 of
+# Debian 13: named by PYPY, or brought by .ci/pythons.py.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 pypy=${PYPY:-$(python3 -c 'import sys

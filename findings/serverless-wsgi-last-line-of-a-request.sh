@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# serverless-wsgi 3.1.0: of a request's header that came in several lines, the last is left.
+# serverless-wsgi 3.1.0: only the last line of a repeated request header arrives.
 #
 # A header may come in several lines, which mean the same as one line with commas (RFC 9110, 5.3);
 # each proxy may add its own line of X-Forwarded-For, Via or Forwarded. REST APIs, and load

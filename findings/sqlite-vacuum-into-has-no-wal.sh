@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SQLite 3.54.1 (apsw 3.54.1.0): a copy made by VACUUM INTO is not in WAL mode.
 #
-# WAL is a property of a database file that survives closing it, so programs set it once,
-# when they make the file. VACUUM INTO, the way to back up a database that is in use, writes
-# a copy whose journal mode is "delete" again. Whoever restores such a backup runs without a
-# WAL from then on, with nothing to see: each write keeps all readers out, and reads that
-# wait for nobody end in SQLITE_BUSY. (The backup API copies the mode, as the last line
-# shows.) We set the mode at every opening, and `check` reports a file that had none.
+# WAL is a property of a database file that survives closing it, so programs set it once, when
+# they make the file. VACUUM INTO, the way to back up a database that is in use, writes a copy
+# whose journal mode is "delete" again. Whoever restores such a backup runs without a WAL from
+# then on, without a sign of it: each write blocks all readers, and reads without a timeout end in
+# SQLITE_BUSY. (The backup API copies the mode, as the last line shows.) We set the mode at every
+# opening, and `check` reports a file that had none.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # starlette-caches 0.4.1: installing it moves Starlette from 1.10.0 back to 0.x.
 #
-# The package asks for starlette==0.* although it works with 1.x. pip satisfies it without a word
-# by removing the Starlette that is there, and with it what the app was tested on; its fixes of a
-# year included. This affects anyone who adds the cache middleware to a running project. Its test
-# here is skipped where it is not installed, and it is no dependency of ours.
+# The package asks for starlette==0.* although it works with 1.x. pip therefore replaces the
+# installed Starlette without a warning, and the app runs with a version that it was not tested
+# with and that lacks a year of fixes. This affects anyone who adds the cache middleware to a
+# running project. Its test here is skipped where it is not installed, and it is no dependency of
+# ours.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -2,16 +2,16 @@
 # Tornado 6.6.1, WSGIContainer with an executor: the chunks of a response come from many threads.
 #
 # Without an executor the container runs an app in the event loop, so its documentation advises a
-# ThreadPoolExecutor. With one, it takes each chunk of the app's iterable by a call of its own,
-# in whichever thread is free, and without the context variables of the call before. With one
-# user that is the same thread each time; with several at once, a response that is made row by row
-# from an SQLite connection ends in "SQLite objects created in a thread can only be used in that
-# same thread", and the client gets no answer. Django's connections, which belong to threads, are
+# ThreadPoolExecutor. With one, it takes each chunk of the app's iterable by a call of its own, in
+# whichever thread is free, and without the context variables of the call before. With one user
+# that is the same thread each time; with several at once, a response that is made row by row from
+# an SQLite connection ends in "SQLite objects created in a thread can only be used in that same
+# thread", and the client gets no answer. Django's connections, which belong to threads, are
 # opened again in the next thread and stay open there; a request's id that a log takes from a
 # context variable is gone. gunicorn, waitress, cheroot, Twisted and granian make a whole response
 # in one thread. This affects anyone who streams from a WSGI app there: it works until two people
 # use it. Our middleware keeps a request's user in the environ, and no chunk of its own needs a
-# thread; the page of servers says it for apps.
+# thread; the page about servers warns of it.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

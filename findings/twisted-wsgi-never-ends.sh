@@ -3,11 +3,11 @@
 #
 # Twisted runs a WSGI app in threads, and each thread hands the body of its answer to the main
 # thread and waits until it has been taken. After SIGTERM the main thread takes nothing more, but
-# waits for the threads, and these wait for it: 20 seconds after SIGTERM, with an app that takes
-# one, the process is still there, and its port is closed. The client gets no answer. This affects
-# everyone who stops such a server under load; what started it has to kill it, after 90 seconds
-# with systemd and 10 with Docker. Our guide to servers says so; a login that was under way is
-# finished and kept, so that loading the page again ends it.
+# waits for the threads, and these wait for it: 20 seconds after SIGTERM, although the app takes
+# one second, the process is still there, and its port is closed. The client gets no answer. This
+# affects everyone who stops such a server under load; what started it has to kill it, after 90
+# seconds with systemd and 10 with Docker. Our guide to servers says so; a login that was under
+# way is finished and kept, so that loading the page again ends it.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # uWSGI 2.0.31: start_response with exc_info raises SystemError; error pages arrive empty.
 #
-# PEP 3333 has an app that failed pass sys.exc_info() as the third argument, so that the server
-# can raise that exception if the head has been sent, and else ignores it. uWSGI raises in both
+# PEP 3333 says that an app that fails passes sys.exc_info() as the third argument: the server
+# raises that exception if the head has been sent, and otherwise ignores it. uWSGI raises in both
 # cases: the call sets the status and the headers, and ends in a SystemError ("returned a result
 # with an exception set"), so the app never returns its page. A browser gets status 500 with the
 # page's headers and no body; where the call was made to answer 404 or a redirect, that status

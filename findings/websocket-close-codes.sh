@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# hypercorn 0.18.0, daphne 4.2.3, uvicorn 0.54.0: the code of a closed WebSocket is another one.
+# hypercorn 0.18.0, daphne 4.2.3, uvicorn 0.54.0: a WebSocket's close code is wrong.
 #
 # ASGI's websocket.disconnect has the code that the client sent, and 1005 if it sent none; 1006
 # is for connections that broke (RFC 6455, 7.1.5). hypercorn says 1006 whatever the client sent, so

@@ -195,7 +195,7 @@ def test_no_user_is_lost_in_a_move(move, world, people):
     assert move.on(idle).signed_in
 
 
-def test_an_older_refresh_token_overwrites_none(move, world, people):
+def test_an_older_refresh_token_overwrites_no_newer_one(move, world, people):
     """A token that was renewed in the new store stays, even if the old record changed
     later.
     """

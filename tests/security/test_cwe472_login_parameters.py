@@ -92,7 +92,7 @@ class TestShape:
         ],
     )
     def test_only_offered_scopes(self, raw, scopes, sent):
-        """Scopes beside those of the settings begin no login."""
+        """A login for scopes that the settings do not list is refused."""
         answer = raw.ask("GET", LOGIN, query=f"scopes={scopes}".encode())
         if sent is False:
             assert answer.status == 400

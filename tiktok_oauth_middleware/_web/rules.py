@@ -196,7 +196,7 @@ class PathRules:
 def _is_short(text: str) -> bool:
     """Whether a text is short, and stays so when it is normalised.
 
-    One character may become 18 (U+FDFA), which a few words of Arabic hold once.
+    NFKC turns one character (U+FDFA) into 18; ordinary Arabic text may contain one.
     """
     if len(text) > _LONGEST_ODD:
         return False

@@ -85,7 +85,7 @@ def test_record_round_trips(record):
 
 @given(records | connected, records | connected)
 @settings(deadline=None, derandomize=True, max_examples=100)
-def test_different_grants_pack_differently(one, other):
+def test_different_records_pack_differently(one, other):
     """Different records have different packed forms."""
     assert (one == other) == (one.pack() == other.pack())
 
@@ -181,7 +181,7 @@ def test_cut_record_unpacks_to_none(lines):
     assert UserRecord.unpack(b"\n".join(kept)) is None
 
 
-def test_grant_is_frozen():
+def test_record_is_frozen():
     """A record is immutable."""
     with pytest.raises(AttributeError):
         a_record().open_id = "another"
@@ -232,7 +232,7 @@ def test_an_outline_of_the_first_version():
     [b"", b"2", b"\xff", b"2\n\n\nno time\n", b"9" + a_record().pack()[1:]],
     ids=["nothing", "a version", "no text", "no times", "a later version"],
 )
-def test_no_record_has_no_outline(packed):
+def test_invalid_record_has_no_outline(packed):
     """An invalid record, or one of a later version, has neither outline nor times."""
     assert UserRecord.unpack(packed) is None
     assert RecordOutline.of(packed, 0, 0) is None
