@@ -161,8 +161,8 @@ class TikTokOAuthWSGIMiddleware:
         auth = environ["tiktok.auth"] = _WatchedAuth()
         auth._cached = session
         auth._mount_point = mount_point
-        auth._accessed = auth._has_begun = auth._is_written = False
-        auth._challenge = auth._waiting_head = auth._app_head = None
+        auth._accessed = auth._has_begun = auth._is_waiting = auth._is_written = False
+        auth._challenge = auth._app_head = None
         auth._start_response = start_response
         auth._cookies = environ.get("HTTP_COOKIE", "")
         # Reporters of exceptions record the locals of every frame that one passes.
@@ -192,7 +192,7 @@ class TikTokOAuthWSGIMiddleware:
             body = body if _is_file(body, environ) else _WithFirstChunk(body)
         challenge = auth._challenge
         if challenge is None or not auth._is_refused():
-            if auth._waiting_head is not None:
+            if auth._is_waiting:
                 auth._start()
             return body
         return self._replacement(environ, auth, challenge, body)
@@ -288,15 +288,8 @@ class TikTokOAuthWSGIMiddleware:
             challenge,
             auth._response_head() or ResponseHead(challenge.status, ()),
         )
-        if not auth._has_begun or auth._waiting_head is not None:
-            auth._waiting_head = None
-            return _respond(environ, auth._start_response, response)
-        # The guard refused after the head. Nothing is sent yet, and PEP 3333 lets a
-        # head be replaced in a call that names an exception.
-        late = RuntimeError("a guard refused after the response had begun")
-        return _respond(
-            environ, auth._start_response, response, (RuntimeError, late, None)
-        )
+        auth._is_waiting, auth._exc_info = False, None
+        return _respond(environ, auth._start_response, response)
 
     def close(self) -> None:
         """Close this process's connections; they open again when needed."""
@@ -309,10 +302,11 @@ class _WatchedAuth(TikTokAuth):
     __slots__ = (
         "_app_head",
         "_cookies",
+        "_exc_info",
         "_has_begun",
+        "_is_waiting",
         "_is_written",
         "_start_response",
-        "_waiting_head",
         "_write_to_server",
     )
 
@@ -322,10 +316,12 @@ class _WatchedAuth(TikTokAuth):
     _cookies: str
     #: Whether the app has called start_response.
     _has_begun: bool
-    #: The arguments of that call, until they are passed to the server.
-    _waiting_head: tuple[Any, ...] | None
+    #: Whether the arguments of that call still have to be passed to the server.
+    _is_waiting: bool
     #: Status and headers that the app gave last, also once the server has them.
     _app_head: tuple[str, list[tuple[str, str]]] | None
+    #: The exception that the app gave with them; set with `_is_waiting`.
+    _exc_info: Any
     #: Whether some of the body went to the server through write().
     _is_written: bool
     #: The server's write().
@@ -336,33 +332,26 @@ class _WatchedAuth(TikTokAuth):
     ) -> Callable[[bytes], object]:
         """Take the head of the app's response; pass it to the server with the body.
 
-        It is passed at once if the session was read already, without a refusal.
+        Until then a guard may refuse, or the app replace it in a call with `exc_info`:
+        gunicorn and cheroot would add the headers of the second head to the first's.
         """
-        self._app_head = status, headers
-        if self._accessed and self._challenge is None and self._waiting_head is None:
-            self._has_begun = True
-            headers = keep_private(headers)
-            if exc_info is None:
-                return self._start_response(status, headers)
-            return self._start_response(status, headers, exc_info)
-        head = (status, headers) if exc_info is None else (status, headers, exc_info)
-        if self._has_begun and (self._waiting_head is None or exc_info is None):
+        if self._has_begun and (not self._is_waiting or exc_info is None):
             # The server decides about the second of two heads (PEP 3333,
             # start_response).
-            if self._waiting_head is not None:
+            if self._is_waiting:
                 self._start()
-            self._waiting_head = head
+            self._app_head, self._exc_info = (status, headers), exc_info
             self._start()
             return self._write_to_server
-        self._has_begun = True
-        self._waiting_head = head
+        self._app_head, self._exc_info = (status, headers), exc_info
+        self._has_begun = self._is_waiting = True
         return self._write
 
     def _cookie_headers(self) -> Headers:
         return ((b"cookie", self._cookies.encode("latin-1")),)
 
     def _set_cookie(self, cookie: Cookie) -> None:
-        if self._has_begun and self._waiting_head is None:
+        if self._has_begun and not self._is_waiting:
             raise ConfigurationError(NO_RESPONSE)
         begin = self._start_response
 
@@ -375,13 +364,17 @@ class _WatchedAuth(TikTokAuth):
 
     def _start(self) -> None:
         """Pass the head to the server, changed if it depended on the session."""
-        head, self._waiting_head = self._waiting_head, None
-        if head is None:
+        self._is_waiting = False
+        if self._app_head is None:
             return
-        status, headers, *exc_info = head
+        status, headers = self._app_head
         if self._accessed:  # a guard also sets it
             headers = keep_private(headers)
-        self._write_to_server = self._start_response(status, headers, *exc_info)
+        if self._exc_info is None:
+            self._write_to_server = self._start_response(status, headers)
+            return
+        exc_info, self._exc_info = self._exc_info, None
+        self._write_to_server = self._start_response(status, headers, exc_info)
 
     def _is_refused(self) -> bool:
         """Whether our response is sent in place of the app's."""
@@ -399,7 +392,7 @@ class _WatchedAuth(TikTokAuth):
 
     def _write(self, data: bytes) -> None:
         """Write the app's data, unless its response is to be replaced."""
-        if self._waiting_head is not None:
+        if self._is_waiting:
             if self._is_refused():
                 return
             self._start()
@@ -523,11 +516,10 @@ def _respond(
     environ: WSGIEnvironment,
     start_response: StartResponse,
     response: Response,
-    *exc_info: Any,
 ) -> Iterable[bytes]:
     headers = [*response.headers]
     if response.status != HTTPStatus.NO_CONTENT:  # RFC 9110 section 8.6
         headers.append(("content-length", str(len(response.body))))
     reason = HTTPStatus(response.status).phrase
-    start_response(f"{response.status} {reason}", headers, *exc_info)
+    start_response(f"{response.status} {reason}", headers)
     return [b"" if environ["REQUEST_METHOD"] == "HEAD" else response.body]

@@ -303,6 +303,46 @@ def test_late_guard(late):
     assert closed == [True]
 
 
+@pytest.mark.parametrize("reads", [False, True])
+def test_one_head(reads):
+    """The server gets the final head only, whatever the app has read before.
+
+    gunicorn and cheroot add the headers of a second call, which names an exception, to
+    those of the first: two lengths, and the app's cookies beside our response.
+    """
+    heads = []
+
+    def start_response(status, headers, exc_info=None):
+        heads.append((status, dict(headers), exc_info))
+        return lambda _: None
+
+    def failing(environ, start_response):
+        if reads:
+            assert environ["tiktok.auth"].open_id is None
+        start_response("200 OK", [("X-A", "b")])
+        try:
+            raise ZeroDivisionError
+        except ZeroDivisionError:
+            start_response("500 Oh", [("X-B", "c")], sys.exc_info())
+        return [b""]
+
+    def guarded(environ, start_response):
+        if reads:
+            assert environ["tiktok.auth"].open_id is None
+        start_response("401 Unauthorized", [("X-A", "b")])
+        guard(environ["tiktok.auth"], ())
+        return [b"secret"]
+
+    for app, expected in ((failing, "500 Oh"), (guarded, "401 Unauthorized")):
+        environ = {}
+        setup_testing_defaults(environ)
+        wrap(app)(environ, start_response)
+        status, headers, _ = heads.pop()
+        assert heads == []
+        assert status == expected
+        assert "X-A" not in headers
+
+
 def test_guard_after_write():
     """A guard that refuses after write() does not change the response being sent."""
 
