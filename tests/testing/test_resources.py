@@ -472,10 +472,11 @@ class TestAsStrictAsTikTok:
 
     def test_own_code(self):
         """The stand-in verifies with its own code, without importing the package's."""
+        import tiktok_oauth_middleware.testing.api as api
         import tiktok_oauth_middleware.testing.fake as fake
         import tiktok_oauth_middleware.testing.provider as provider
 
-        for module in (fake, provider, stand_in_wire):
+        for module in (api, fake, provider, stand_in_wire):
             assert protocol not in vars(module).values()
             own = {
                 value.__module__

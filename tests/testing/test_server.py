@@ -532,7 +532,7 @@ class TestHost:
     def test_own(self, stand_in, hosts):
         """Loopback's names with the port of this server are answered."""
         assert self.send(stand_in, self.STEERING % hosts)[0] == 200
-        assert stand_in.fake._faults
+        assert stand_in.fake._api._faults
 
     @pytest.mark.parametrize(
         "hosts",
@@ -573,7 +573,7 @@ class TestHost:
         status, answer = self.send(stand_in, self.STEERING % hosts)
         assert status == 403
         assert b"answers at" in answer
-        assert not stand_in.fake._faults
+        assert not stand_in.fake._api._faults
 
     @pytest.mark.parametrize(
         "line",

@@ -1,24 +1,22 @@
 """FakeTikTok: the stand-in for TikTok, for tests and local development.
 
-One plain function, `FakeTikTok.handle`, takes a request and returns the answer. Used as
-a transport, it serves an HTTP client in the same process; used as a server (see
-`server`), it serves every program on this machine. It records each request without its
-secrets, and a test can make it fail.
+One plain function, `FakeTikTok.handle`, takes a request and returns the answer (see
+`api`). Used as a transport, it serves an HTTP client in the same process; used as a
+server (see `server`), it serves every program on this machine.
 """
 
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from tiktok_oauth_middleware._core.secret import reveal
 
 from ..errors import TikTokOAuthError
+from .api import Api, ConnectionLost, Fault, Record, Reply, TimedOut
 from .authorize import ConsentRequest, Refused, Registration
 from .provider import (
     ACCESS_LIFETIME,
@@ -26,43 +24,25 @@ from .provider import (
     PEOPLE,
     REFRESH_LIFETIME,
     SCOPES,
-    OAuthRefused,
     Person,
     Provider,
 )
-from .videos import ApiRefused
-from .wire import (
-    API_ORIGIN,
-    AUTHORIZE,
-    BROWSER_ORIGIN,
-    CREATOR_INFO,
-    FORM,
-    REVOKE,
-    STATUS_OF,
-    TOKEN,
-    USER_INFO,
-    VIDEO_LIST,
-    VIDEO_QUERY,
-    is_elsewhere,
-    log_id,
-    signature,
-)
+from .wire import AUTHORIZE, BROWSER_ORIGIN, STATUS_OF, is_elsewhere, signature
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
-_NAMES = {
-    TOKEN: "token",
-    REVOKE: "revoke",
-    USER_INFO: "user_info",
-    VIDEO_LIST: "video_list",
-    VIDEO_QUERY: "video_query",
-    CREATOR_INFO: "creator_info",
-}
-_OAUTH = ("token", "revoke")
-#: Requests to any other address, such as one without the final slash, get this name.
-_UNKNOWN = "unknown"
-_ENDPOINTS = (*_NAMES.values(), _UNKNOWN)
+__all__ = [
+    "ConnectionLost",
+    "ConsentRefused",
+    "Delivery",
+    "FakeTikTok",
+    "LoginFlowError",
+    "Record",
+    "Reply",
+    "TimedOut",
+]
+
 #: Parameters that TikTok compares with the registered ones.
 _REGISTERED = ("client_key", "redirect_uri", "scope")
 _PING = "tiktok.ping"
@@ -73,9 +53,6 @@ Delivery = tuple[dict[str, str], bytes]
 _REMOVED = "authorization.removed"
 _BY_APP = 5
 _MILLISECONDS = 10**11
-_HIDDEN = frozenset(
-    {"client_secret", "code", "code_verifier", "refresh_token", "token"}
-)
 
 
 class LoginFlowError(TikTokOAuthError):
@@ -97,56 +74,6 @@ class ConsentRefused(LoginFlowError):
         self.error: str = refused.error
         self.err_code: int = refused.code
         self.kind: str = refused.kind
-
-
-class ConnectionLost(Exception):
-    """The stand-in drops the connection without an answer."""
-
-
-class TimedOut(ConnectionLost):
-    """The answer would arrive after any client's timeout."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer of the stand-in."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """One request to the stand-in, without its secrets."""
-
-    endpoint: str
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    query: tuple[tuple[str, str], ...]
-    form: tuple[tuple[str, str], ...]
-    #: 0 if the connection was dropped.
-    status: int
-    #: TikTok's error code in the answer, or "".
-    error: str = ""
-    #: Whether a fault that a test set changed the answer.
-    is_fault: bool = False
-
-
-@dataclass(slots=True)
-class _Fault:
-    times: int
-    status: int | None = None
-    error: str | None = None
-    body: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    delay: float = 0.0
-    disconnect: bool = False
-    #: Process the request first, and lose only the answer.
-    after: bool = False
-    #: Lose the answer by a timeout of the client.
-    timed_out: bool = False
 
 
 class FakeTikTok:
@@ -202,18 +129,12 @@ class FakeTikTok:
             refresh_lifetime=refresh_lifetime,
         )
         self.client_secret = client_secret
-        #: The address of avatars; a server sets it to its own.
-        self.avatars = ""
+        self._api = Api(self.provider, self._note_revoke)
         #: Every request to TikTok's API, in order.
-        self.requests: list[Record] = []
+        self.requests: list[Record] = self._api.requests
         #: Deliveries that TikTok would send by itself, oldest first: after a revoke,
         #: ``authorization.removed`` with reason 5.
         self.webhooks: list[Delivery] = []
-        self._faults: dict[str, list[_Fault]] = {}
-        self._lock = threading.Lock()
-        #: Whether the next successful revoke answers ``{}`` or an empty body: TikTok's
-        #: page documents both.
-        self._answers_braces = False
 
     @classmethod
     def for_settings(
@@ -238,6 +159,15 @@ class FakeTikTok:
             access_lifetime=access_lifetime,
             refresh_lifetime=refresh_lifetime,
         )
+
+    @property
+    def avatars(self) -> str:
+        """The address of avatars; a server sets it to its own."""
+        return self._api.avatars
+
+    @avatars.setter
+    def avatars(self, address: str) -> None:
+        self._api.avatars = address
 
     @property
     def people(self) -> tuple[Person, ...]:
@@ -383,17 +313,12 @@ class FakeTikTok:
         Raises:
             ValueError: there is no endpoint of that name.
         """
-        fault = _Fault(times, status, error, body, headers or {}, delay, disconnect)
-        self._switch_on(endpoint, fault)
-
-    def _switch_on(self, endpoint: str, fault: _Fault) -> None:
-        _check_endpoint(endpoint)
-        with self._lock:
-            self._faults.setdefault(endpoint, []).append(fault)
+        fault = Fault(times, status, error, body, headers or {}, delay, disconnect)
+        self._api.add_fault(endpoint, fault)
 
     def lose_answer(self, endpoint: str, *, times: int = 1) -> None:
         """Process the next requests, and drop the connection instead of answering."""
-        self._switch_on(endpoint, _Fault(times, disconnect=True, after=True))
+        self._api.add_fault(endpoint, Fault(times, disconnect=True, after=True))
 
     def slow_down(
         self, endpoint: str, *, seconds: float | None = None, times: int = 1
@@ -408,8 +333,8 @@ class FakeTikTok:
             times: how many requests.
         """
         late = seconds is None
-        fault = _Fault(times, delay=seconds or 0.0, after=late, timed_out=late)
-        self._switch_on(endpoint, fault)
+        fault = Fault(times, delay=seconds or 0.0, after=late, timed_out=late)
+        self._api.add_fault(endpoint, fault)
 
     def deny_next_login(self, *, times: int = 1) -> None:
         """Let the next person cancel on TikTok's page."""
@@ -494,8 +419,7 @@ class FakeTikTok:
 
     def clear_faults(self) -> None:
         """Remove all faults that were set."""
-        with self._lock:
-            self._faults.clear()
+        self._api.clear_faults()
         self.provider.denials = self.provider.stale_codes = 0
         self.provider.refusals = []
         self.provider.refused_fields = {}
@@ -506,12 +430,7 @@ class FakeTikTok:
         Raises:
             ValueError: there is no endpoint of that name.
         """
-        _check_endpoint(endpoint)
-        return sum(
-            record.endpoint == endpoint
-            and (grant_type is None or ("grant_type", grant_type) in record.form)
-            for record in self.requests
-        )
+        return self._api.count(endpoint, grant_type)
 
     def webhook(
         self,
@@ -634,164 +553,14 @@ class FakeTikTok:
         Raises:
             ConnectionLost: there is no answer.
         """
-        parts = urlsplit(url)
-        given = {name.lower(): value for name, value in headers.items()}
-        elsewhere = is_elsewhere(parts, API_ORIGIN)
-        endpoint = _UNKNOWN if elsewhere else _NAMES.get(parts.path, _UNKNOWN)
-        query = tuple(parse_qsl(parts.query, keep_blank_values=True))
-        form = tuple(parse_qsl(body.decode("latin-1"), keep_blank_values=True))
-        reply: Reply | None = None
-        fault: _Fault | None = None
-        try:
-            fault = self._next_fault(endpoint)
-            if fault is not None and not fault.after:
-                reply = self._fail(endpoint, fault)
-            if reply is None:
-                reply = self._answer(endpoint, method, given, query, body)
-            if fault is not None and fault.after:
-                reply = None
-                raise TimedOut if fault.timed_out else ConnectionLost
-            return reply
-        finally:
-            record = Record(
-                endpoint=endpoint,
-                method=method,
-                url=url,
-                headers={k: v for k, v in given.items() if k != "authorization"},
-                query=query,
-                form=tuple((k, "***" if k in _HIDDEN else v) for k, v in form),
-                status=reply.status if reply else 0,
-                error=_error_of(reply),
-                is_fault=fault is not None,
-            )
-            with self._lock:
-                self.requests.append(record)
+        return self._api.handle(method, url, headers, body)
 
-    def _next_fault(self, endpoint: str) -> _Fault | None:
-        with self._lock:
-            waiting = self._faults.get(endpoint)
-            if not waiting:
-                return None
-            waiting[0].times -= 1
-            return waiting[0] if waiting[0].times > 0 else waiting.pop(0)
-
-    def _fail(self, endpoint: str, fault: _Fault) -> Reply | None:
-        if fault.delay:
-            time.sleep(fault.delay)
-        if fault.disconnect:
-            raise ConnectionLost
-        if fault.error is not None:
-            reply = self._error(endpoint, fault.error, fault.status)
-        elif fault.body is not None or fault.status is not None:
-            reply = Reply(fault.status or 200, _TEXT, fault.body or b"")
-        else:
-            return None if fault.delay else Reply(500, _TEXT, b"")
-        further = tuple(fault.headers.items())
-        return Reply(reply.status, (*reply.headers, *further), reply.body)
-
-    def _answer(
-        self,
-        endpoint: str,
-        method: str,
-        headers: Mapping[str, str],
-        query: tuple[tuple[str, str], ...],
-        body: bytes,
-    ) -> Reply:
-        if method == ("GET" if endpoint == "user_info" else "POST"):
-            if endpoint in _OAUTH:
-                return self._oauth(endpoint, headers, body)
-            if endpoint in _NAMES.values():
-                return self._resource(endpoint, headers, query, body)
-        # The slash is missing, the method is wrong, or the endpoint is unknown.
-        return Reply(404, _TEXT, b"Unsupported path(Janus)")
-
-    def _oauth(self, endpoint: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        try:
-            form = _form(headers, body)
-            if endpoint == "token":
-                return self._json(200, self.provider.token(form))
-            open_id = self.provider.revoke(form)
-        except OAuthRefused as refused:
-            status = self.provider.error_status
-            return self._oauth_error(refused.error, refused.text, status)
-        self.webhooks.append(
-            self.webhook("authorization.removed", open_id, {"reason": 5})
-        )
-        self._answers_braces = not self._answers_braces
-        return Reply(200, _JSON, b"{}" if self._answers_braces else b"")
-
-    def _resource(
-        self,
-        endpoint: str,
-        headers: Mapping[str, str],
-        query: tuple[tuple[str, str], ...],
-        body: bytes,
-    ) -> Reply:
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        token = bearer if scheme == "Bearer" else ""
-        fields = [value for name, value in query if name == "fields"]
-        one = fields[0] if len(fields) == 1 else None
-        try:
-            if endpoint == "user_info":
-                user = self.provider.user(token, one, self.avatars)
-                data: dict[str, object] = {"user": user}
-            else:
-                path = next(path for path, name in _NAMES.items() if name == endpoint)
-                given = body if _is_json(headers) else b"no JSON"
-                data = self.provider.resource(path, token, one, given, self.avatars)
-        except ApiRefused as refused:
-            return self._api_error(refused.code, refused.text, refused.status)
-        return self._api_error("ok", "", 200, data)
-
-    def _error(self, endpoint: str, error: str, status: int | None) -> Reply:
-        """Return an error in the endpoint's own shape: flat, or nested."""
-        text = "Switched on in the stand-in."
-        if endpoint in _OAUTH:
-            return self._oauth_error(error, text, status or 200)
-        return self._api_error(error, text, status or STATUS_OF.get(error, 401))
-
-    def _oauth_error(self, error: str, text: str, status: int) -> Reply:
-        """Return TikTok's flat error body, which TikTok sends with status 200 too."""
-        named = log_id(self.provider.clock())
-        body = {"error": error, "error_description": text, "log_id": named}
-        return self._json(status, body, named)
-
-    def _api_error(
-        self,
-        code: str,
-        text: str,
-        status: int,
-        data: Mapping[str, object] | None = None,
-    ) -> Reply:
-        """Return a resource endpoint's body, which has an ``error`` even on success."""
-        named = log_id(self.provider.clock())
-        error = {"code": code, "message": text, "log_id": named}
-        return self._json(status, {"data": data or {}, "error": error}, named)
-
-    def _json(
-        self, status: int, answer: Mapping[str, object], named: str | None = None
-    ) -> Reply:
-        logged = ("x-tt-logid", named or log_id(self.provider.clock()))
-        return Reply(status, (*_JSON, logged), json.dumps(answer).encode())
+    def _note_revoke(self, open_id: str) -> None:
+        self.webhooks.append(self.webhook(_REMOVED, open_id, {"reason": _BY_APP}))
 
     def ask(self, query: str) -> ConsentRequest:
         """Check an authorization request; raise `Refused` if TikTok would refuse it."""
         return self.provider.ask(parse_qsl(query, keep_blank_values=True))
-
-
-_TEXT = (("content-type", "text/plain"),)
-_JSON = (("content-type", "application/json"),)
-
-
-def _form(headers: Mapping[str, str], body: bytes) -> tuple[tuple[str, str], ...]:
-    """Return a form's fields; refuse a media type that TikTok refuses."""
-    kind = headers.get("content-type", "")
-    if "json" in kind:
-        text = "Only `application/x-www-form-urlencoded` is accepted as Content-Type."
-        raise OAuthRefused("invalid_request", text)
-    if kind != FORM or "authorization" in headers:
-        raise OAuthRefused("invalid_request", "The request parameters are malformed.")
-    return tuple(parse_qsl(body.decode("latin-1"), keep_blank_values=True))
 
 
 def _no_page(person: Person, granted: Iterable[str]) -> str:
@@ -801,27 +570,3 @@ def _no_page(person: Person, granted: Iterable[str]) -> str:
         " the page again with disable_auto_auth=1 (always_ask_consent=True, or a step"
         " up by login_url(scopes=...)), to another person, or after disconnect()"
     )
-
-
-def _check_endpoint(name: str) -> None:
-    """Refuse an unknown name, such as a misspelt one in a test."""
-    if name not in _ENDPOINTS:
-        message = f"{name!r} is none of the endpoints {', '.join(_ENDPOINTS)}"
-        raise ValueError(message)
-
-
-def _is_json(headers: Mapping[str, str]) -> bool:
-    kind = headers.get("content-type", "").partition(";")[0]
-    return kind.strip().lower() == "application/json"
-
-
-def _error_of(reply: Reply | None) -> str:
-    """Return TikTok's error code from a flat or nested answer, or ""."""
-    try:
-        answer = json.loads(reply.body) if reply else None
-    except ValueError:
-        return ""
-    error = answer.get("error") if isinstance(answer, dict) else None
-    if isinstance(error, dict):
-        error = error.get("code")
-    return error if isinstance(error, str) and error != "ok" else ""
