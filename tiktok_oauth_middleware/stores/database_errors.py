@@ -13,6 +13,8 @@ _READ_ONLY = frozenset({"25006", 1290, 1792, 1836})
 #: Codes of a connection that the server ends: an administrator or an idle timeout did,
 #: or the server shuts down or has crashed. A pooler in between may keep it open.
 _ENDED = frozenset({"57P01", "57P02", "57P05", 1053, 1927})
+#: Codes of errors that MySQL's and MariaDB's client libraries find, not the server.
+_OF_CLIENT = frozenset({*range(2000, 3000), *range(5000, 6000)})
 _NO_TABLE = frozenset({"42P01", 1146})
 #: Meanings of other errors, with what to do, by their codes or by words of the driver's
 #: text: libpq has no code for a connection that failed.
@@ -78,6 +80,15 @@ def needs_new_connection(cause: BaseException) -> bool:
     The server ends it, or accepts no writes, as after a failover.
     """
     return not (_READ_ONLY | _ENDED).isdisjoint(error_codes(cause))
+
+
+def is_answer(cause: BaseException) -> bool:
+    """Whether an error is the server's answer, so that no other will follow.
+
+    MySQL's and MariaDB's client libraries have codes of their own.
+    """
+    codes = error_codes(cause)
+    return bool(codes) and _OF_CLIENT.isdisjoint(codes)
 
 
 def store_error(

@@ -13,13 +13,14 @@ import queue
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .database_errors import (
     ConflictError,
     ConnectionLostError,
     ExecutionError,
-    error_codes,
+    is_answer,
     is_conflict,
     needs_new_connection,
 )
@@ -31,14 +32,19 @@ if TYPE_CHECKING:
 
     from .table import Result, Statement
 
+T = TypeVar("T")
+
 #: The most connections of one process or event loop. PostgreSQL accepts a hundred by
 #: default, so eight processes with twenty each would be refused; a read uses one for
 #: 0.5 ms.
 _POOL = 8
+#: Seconds by which connecting may take longer than a statement: libpq's shortest
+#: timeout is two.
+_CONNECT_SECONDS = 2
 #: Seconds to wait for a server to confirm that a connection is closed.
 _CLOSE_SECONDS = 1
-#: Tasks that close connections, since an event loop does not keep tasks alive.
-_CLOSING: set[asyncio.Task[None]] = set()
+#: Tasks in the background, since an event loop does not keep tasks alive.
+_TASKS: set[asyncio.Task[Any]] = set()
 #: Connections of psycopg whose statements are being cancelled in such a task.
 _LEFT: set[Any] = set()
 #: Error classes for a row that exists already: the drivers' usual one, and asyncpg's.
@@ -95,14 +101,17 @@ class _Idle:
         is_lost = needs_new_connection(error)
         if is_lost or self._dialect.is_disconnect(error, connection, None):
             # The others are as old, and lead to the same server.
-            self._generation += 1
             for each in self.taken():
                 self._drop(each)
             return ConnectionLostError(error)
         return ConflictError(error) if is_conflict(error) else ExecutionError(error)
 
     def taken(self) -> list[Any]:
-        """Remove and return all idle connections, to be closed."""
+        """Remove and return all idle connections, to be closed.
+
+        Those in use are closed when their statements have ended.
+        """
+        self._generation += 1
         found = []
         with suppress(IndexError):
             while True:
@@ -146,8 +155,7 @@ class PooledConnections(ProcessConnections):
             cursor.close()
             is_clean = True
         except Exception as error:
-            # An error with a code is the server's answer.
-            is_clean = bool(error_codes(error))
+            is_clean = is_answer(error)
             if _exists_already(error):
                 return (), 0
             raise idle.failed(error, connection) from error
@@ -182,9 +190,9 @@ class PooledLoopConnections(LoopConnections):
             async with asyncio.timeout(self.timeout):
                 await idle.turns.get()
                 connection, generation = idle.take()
+                if connection is None:
+                    connection = await self._connected(generation)
                 try:
-                    if connection is None:
-                        connection = _detached(await self.engine.raw_connection())
                     result = await self._driver.execute(
                         connection.driver_connection,
                         statement,
@@ -192,7 +200,7 @@ class PooledLoopConnections(LoopConnections):
                     )
                     is_clean = True
                 except Exception as error:
-                    is_clean = bool(error_codes(error))
+                    is_clean = is_answer(error)
                     if _exists_already(error):
                         return (), 0
                     raise idle.failed(error, connection) from error
@@ -202,6 +210,37 @@ class PooledLoopConnections(LoopConnections):
                     idle.give_back(connection, generation, is_clean=is_clean)
         except TimeoutError as error:
             raise ExecutionError(error) from error
+
+    async def _connected(self, generation: int) -> Any:
+        """Return a new connection; if there is none, end the turn.
+
+        Connecting goes on without its caller: if it is cancelled, a driver may leave
+        the connection open at the server until garbage is collected. The connection is
+        then kept for others.
+        """
+        connecting = _in_background(self._connect())
+        try:
+            await asyncio.wait((connecting,))
+        except asyncio.CancelledError:
+            connecting.add_done_callback(partial(self._keep, generation))
+            raise
+        try:
+            return connecting.result()
+        except BaseException as error:
+            self._idle.give_back(None, generation, is_clean=False)
+            if not isinstance(error, Exception):
+                raise
+            raise ExecutionError(driver_error(error)) from error
+
+    async def _connect(self) -> Any:
+        # Drivers that limit the time themselves clean up better.
+        async with asyncio.timeout(self.timeout + _CONNECT_SECONDS):
+            return _detached(await self.engine.raw_connection())
+
+    def _keep(self, generation: int, connecting: asyncio.Task[Any]) -> None:
+        has_failed = connecting.cancelled() or connecting.exception() is not None
+        connection = None if has_failed else connecting.result()
+        self._idle.give_back(connection, generation, is_clean=True)
 
     async def close(self) -> None:
         for connection in self._idle.taken():
@@ -298,10 +337,12 @@ def _end_asyncpg(connection: Any) -> None:
     _in_background(_close_asyncpg(connection))
 
 
-def _in_background(work: Coroutine[Any, Any, None]) -> None:
+def _in_background(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Begin a task that no caller needs to wait for, without their context."""
     task = asyncio.get_running_loop().create_task(work, context=Context())
-    _CLOSING.add(task)
-    task.add_done_callback(_CLOSING.discard)
+    _TASKS.add(task)
+    task.add_done_callback(_TASKS.discard)
+    return task
 
 
 async def _close_asyncpg(connection: Any) -> None:
