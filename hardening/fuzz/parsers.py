@@ -7,6 +7,7 @@ parser returns a value that it must not return.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -267,8 +268,16 @@ def _read_webhook(header: bytes, body: bytes) -> Any:
 
 
 def _webhook_header(data: bytes) -> None:
-    _read_webhook(longer(data), _DELIVERY)
-    _must(sorted(data.split(b",")) == sorted(_SIGNATURE.split(b",")), "forged")
+    header = longer(data)
+    _read_webhook(header, _DELIVERY)
+    # Blanks around a name or a value, letters of the MAC in upper case, and parts with
+    # other names are all that may differ from what TikTok signed.
+    parts = [
+        re.split(rb"[ \t]*=[ \t]*", part.strip(b" \t"), maxsplit=1)
+        for part in header.split(b",")
+    ]
+    signed = [b"=".join(part).lower() for part in parts if part[0] in {b"t", b"s"}]
+    _must(sorted(signed) == sorted(_SIGNATURE.split(b",")), "forged")
 
 
 def _webhook_body(data: bytes) -> None:
@@ -472,7 +481,11 @@ PARSERS = (
     Parser(
         name="webhook_header",
         call=_webhook_header,
-        seeds=[_SIGNATURE, b",".join(reversed(_SIGNATURE.split(b",")))],
+        seeds=[
+            _SIGNATURE,
+            b",".join(reversed(_SIGNATURE.split(b","))),
+            _SIGNATURE.upper().replace(b"T=", b" t =\t").replace(b"S=", b"v=1,s = "),
+        ],
         words=[b"t=", b",s=", b"s=", b",t=", b"0" * 64, b" "],
     ),
     Parser(

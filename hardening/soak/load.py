@@ -7,6 +7,7 @@ import random
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from hardening.reliability.world import (
     Answer,
     person,
 )
+from tiktok_oauth_middleware.testing import Person
 
 from .tiktok import FaultyTikTok
 
@@ -66,6 +68,14 @@ class Site:
         #: The times at which a worker was killed or the store stopped.
         self.killed_at = 0.0
         self.slowest = 0.0
+
+    def person(self, user: int) -> Person:
+        """Return the person behind a user of this server only.
+
+        TikTok delivers a withdrawal to one server, but ends the person's tokens for
+        both: the other would rightly log them out at the next refresh.
+        """
+        return replace(person(user), open_id=f"{self.name}-{user:06d}")
 
     async def load(self, rate: float, until: float) -> None:
         """Send requests at this rate until then, independent of answers."""
@@ -130,7 +140,7 @@ class Site:
             self.answers["call", "signed out"] += 1
             past = "; ".join(self._lately[user])
             self.puzzles.append(f"signed out: {past}; killed at {self.killed_at:.3f}")
-        elif open_id != person(user).open_id:
+        elif open_id != self.person(user).open_id:
             self.answers["call", "somebody else"] += 1
         elif not token:
             self.answers["call", "no token"] += 1
@@ -146,7 +156,8 @@ class Site:
             )
             if begun.status != 303:
                 return
-            back = self._fake.consent(begun.header("location"), person=person(user))
+            known = self.person(user)
+            back = self._fake.consent(begun.header("location"), person=known)
             callback = urlsplit(back)
             cookies = "; ".join(filter(None, [self._cookies.get(user), begun.cookies]))
             self.logins.append(time.time())
@@ -175,7 +186,7 @@ class Site:
         event, open_id = "video.publish.completed", None
         user = self._chance.randrange(USERS)
         if number < 5 and user not in self._busy:
-            event, open_id = "authorization.removed", person(user).open_id
+            event, open_id = "authorization.removed", self.person(user).open_id
             self._cookies.pop(user, None)
             self._busy.add(user)  # the withdrawal could end a login that came before it
         content = {"share_id": self._chance.randrange(10**9)}

@@ -15,6 +15,8 @@ import pytest
 
 from hardening.mutation.__main__ import TESTS
 from hardening.mutation.changes import mutants
+from hardening.soak.load import Site
+from hardening.soak.tiktok import FaultyTikTok
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,6 +38,13 @@ def test_fuzz():
     code, args = ran("hardening.fuzz", "--engine", "chance", "--inputs", "3000")
     assert code == 0, args
     assert args.count("PASS ") == 15
+
+
+def test_servers_of_the_soak_have_users_of_their_own():
+    """TikTok, which both servers share, knows each user by another open_id."""
+    fake = FaultyTikTok.made(1)
+    one, other = Site("uvicorn", 1, fake, 1), Site("gunicorn", 2, fake, 1)
+    assert one.person(7).open_id != other.person(7).open_id
 
 
 @pytest.mark.skipif(
