@@ -91,6 +91,12 @@ class Twins:
     async def compare_and_set(self, *args: Any) -> bool:
         return await self._store.acompare_and_set(*args)
 
+    async def get_many(self, keys: Any) -> Any:
+        return await self._store.aget_many(keys)
+
+    async def create_many(self, rows: Any) -> Any:
+        return await self._store.acreate_many(rows)
+
     def lock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
         return self._store.alock(key, ttl)
 

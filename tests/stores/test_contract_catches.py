@@ -84,6 +84,15 @@ class Right:
             if held:
                 self.compare_and_set(f"{key}:lock", owner, None, 0)
 
+    # The two for many rows.
+
+    def get_many(self, keys: Any) -> list[Any]:
+        return [self.get(key) for key in keys]
+
+    def create_many(self, rows: Any) -> list[bool]:
+        swap = self.compare_and_set
+        return [swap(key, None, value, ttl) for key, value, ttl in rows]
+
     def close(self) -> None:
         pass
 
@@ -262,6 +271,69 @@ class LockOutlives(Right):
             yield held
 
 
+class OnlyFound(Right):
+    """``SELECT ... IN`` has no row for a key that is missing, and an order of its own."""
+
+    def get_many(self, keys):
+        found = [self.get(key) for key in sorted(keys)]
+        return [value for value in found if value is not None]
+
+
+class EmptyIsMissing(Right):
+    """A value is tested for being true."""
+
+    def get_many(self, keys):
+        return [self.get(key) or None for key in keys]
+
+
+class Overwrites(Right):
+    """``INSERT OR REPLACE``, or SET without NX."""
+
+    def create_many(self, rows):
+        found = [self.get(key) is None for key, _, _ in rows]
+        for key, value, ttl in rows:
+            self.compare_and_set(key, self.get(key), value, ttl)
+        return found
+
+
+class IgnoresExpired(Right):
+    """``INSERT IGNORE``: an expired row is still in the table."""
+
+    def create_many(self, rows):
+        is_new = [self.name(key) not in self.rows for key, _, _ in rows]
+        super().create_many([row for row, new in zip(rows, is_new, strict=True) if new])
+        return is_new
+
+
+class OneLifetime(Right):
+    """All rows of a batch get the lifetime of the first."""
+
+    def create_many(self, rows):
+        return super().create_many([(*row[:2], rows[0][2]) for row in rows])
+
+
+class ReadsBefore(Right):
+    """What was created is found out before it is written."""
+
+    def create_many(self, rows):
+        found = [self.get(key) is None for key, _, _ in rows]
+        time.sleep(0.01)
+        super().create_many(rows)
+        return found
+
+
+class LocksInAnyOrder(Right):
+    """A database ends one of two callers that lock the same rows in opposite orders."""
+
+    def create_many(self, rows):
+        with self.guard:
+            taken = self.__dict__.setdefault("taken", [])
+            taken.append([key for key, _, _ in rows])
+            if taken[0] != taken[-1] and set(taken[0]) == set(taken[-1]):
+                raise StoreError("deadlock")
+        return super().create_many(rows)
+
+
 #: A broken store, and the test that must find it.
 BROKEN = [
     (FloatOfFourBytes, "test_nothing_is_born_expired"),
@@ -283,6 +355,13 @@ BROKEN = [
     (NotAtomic, "test_creating_happens_once"),
     (CountsChanges, "test_replace_by_the_same"),
     (LockOutlives, "test_nothing_outlives_its_time"),
+    (OnlyFound, "test_batches_read_and_create"),
+    (EmptyIsMissing, "test_batches_read_and_create"),
+    (Overwrites, "test_batches_replace_nothing"),
+    (IgnoresExpired, "test_batches_expire"),
+    (OneLifetime, "test_batches_expire"),
+    (ReadsBefore, "test_batches_create_once"),
+    (LocksInAnyOrder, "test_batches_create_once"),
 ]
 
 

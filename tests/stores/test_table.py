@@ -42,8 +42,33 @@ class Conflicts:
         self.waits.append(seconds)
 
 
+class Refusing:
+    """Connections to a table of MySQL with a constraint that no row satisfies."""
+
+    timeout = 2.0
+
+    def __init__(self) -> None:
+        self.statements = 0
+
+    async def execute(self, statement: Statement, values: Mapping[str, Any]) -> Result:
+        self.statements += 1
+        assert self.statements < 100
+        return (), 0  # drivers raise an IntegrityError, as if the row existed
+
+    async def sleep(self, seconds: float) -> None:
+        """Do not wait."""
+
+
 ROWS = Rows(
-    {"get": Statement("SELECT value", ())},
+    {
+        name: Statement(text, ())
+        for name, text in (
+            ("get", "SELECT value"),
+            ("insert", "INSERT"),
+            ("revive", "UPDATE"),
+            ("sweep", "DELETE"),
+        )
+    },
     lambda size: {},
     clock=None,
     has_byte_keys=False,
@@ -65,3 +90,9 @@ def test_a_fifth_conflict_is_an_error() -> None:
     """After five tries a statement that met a conflict each time is an error."""
     with pytest.raises(StoreError, match="conflicting transactions in 5 tries"):
         run(ROWS.get(Conflicts(5), "key"))
+
+
+def test_a_row_that_is_refused_each_time_is_an_error() -> None:
+    """If a row can be neither inserted nor found, the swap ends with an error."""
+    with pytest.raises(StoreError, match="refused in 5 tries to create a row"):
+        run(ROWS.swap(Refusing(), "key", None, b"value", 60))

@@ -132,10 +132,10 @@ class Batches(Protocol):
         ...
 
     def create_many(self, rows: Sequence[tuple[str, bytes, float]]) -> list[bool]:
-        """Write each row that does not exist; return which were written, in order.
+        """Write each row that is missing; return which were written, in order.
 
-        A row that another caller writes at the same time stays as it is. After a
-        StoreError any of the rows may have been written.
+        An expired row counts as missing. A row that another caller writes at the same
+        time stays as it is. After a StoreError any of the rows may have been written.
 
         Args:
             rows: Keys, values and times to live in seconds, as

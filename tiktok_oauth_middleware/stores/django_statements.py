@@ -70,8 +70,12 @@ _CONFLICTS = {
         " expires = excluded.expires, mark = excluded.mark"
         " WHERE {t}.expires <= {now}"
     ),
-    # A row that exists stays as it is, even if it has expired.
-    "mysql": " ON DUPLICATE KEY UPDATE mark = {t}.mark",
+    # Assignments take place one after the other, so the time comes last.
+    "mysql": " ON DUPLICATE KEY UPDATE "
+    + ", ".join(
+        f"{name} = CASE WHEN expires <= {{now}} THEN VALUES({name}) ELSE {name} END"
+        for name in ("value", "mark", "expires")
+    ),
 }
 _CONFLICTS["sqlite"] = _CONFLICTS["postgresql"]
 _BATCH_TEXTS = {

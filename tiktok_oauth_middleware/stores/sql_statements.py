@@ -154,9 +154,15 @@ def batch_statements_for(
     else:
         from sqlalchemy.dialects import mysql
 
-        # A row that is there stays as it is, also if it has expired.
         insert = mysql.insert(table).values(rows)
-        upsert = insert.on_duplicate_key_update({"mark": mark})
+        # Assignments take place one after the other, so the time comes last.
+        columns = (value, mark, expires)
+        upsert = insert.on_duplicate_key_update(
+            [
+                (c.name, sa.case((expires <= now, insert.inserted[c.name]), else_=c))
+                for c in columns
+            ]
+        )
     found = {
         "get_many": sa.select(key, value).where(these, expires > now),
         "create_many": upsert,

@@ -163,10 +163,12 @@ class Rows:
         created: list[bool] = []
         for some in in_batches(rows):
             statements = self._batches(len(some))
-            keys = [key for key, _, _ in some]
-            values = self._numbered_keys(keys)
+            # In order, since two callers that lock rows in opposite orders block each
+            # other: PostgreSQL ends such a deadlock after a second.
+            in_order = sorted(some)
+            values = self._numbered_keys([key for key, _, _ in in_order])
             values["its_mark"] = os.urandom(MARK_BYTES)
-            for place, (_, value, ttl) in enumerate(some):
+            for place, (_, value, ttl) in enumerate(in_order):
                 values[f"value_{place}"] = value
                 values[f"life_{place}"] = max(0, round(ttl * 1000))
             await self._execute(connections, statements["create_many"], values)
@@ -175,7 +177,7 @@ class Rows:
                 connections, statements["written_many"], values
             )
             names = {_text(key) for (key,) in written}
-            created += [key in names for key in keys]
+            created += [key in names for key, _, _ in some]
         return created
 
     def _numbered_keys(self, keys: Sequence[str]) -> dict[str, object]:
@@ -223,7 +225,7 @@ class Rows:
             return await self._write(connections, "replace", values)
         if "create" in self._statements:
             return await self._write(connections, "create", values)
-        while True:
+        for _ in range(_TRIES):
             if await self._write(connections, "insert", values):
                 return True
             if await self._write(connections, "revive", values):
@@ -231,6 +233,9 @@ class Rows:
             # The row exists, or was deleted between the two statements.
             if await self.get(connections, key) is not None:
                 return False
+        # Others delete it all the time, or a constraint of the app's own refuses it.
+        message = f"the database refused in {_TRIES} tries to create a row"
+        raise StoreError(message)
 
     def _key(self, key: str) -> str | bytes:
         return key.encode() if self._has_byte_keys else key

@@ -27,6 +27,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,6 +47,8 @@ _LONG = 3600.0
 #: The most characters of a key, without those added for its lock.
 _LONGEST_KEY = 99
 _THREADS = 8
+#: Rows of a batch: more than a store of ours sends at once.
+_MANY = 260
 _ROUNDS = 25
 
 
@@ -408,6 +411,83 @@ class StoreContract:
                 assert store.compare_and_set(key, b"3", b"4", _LONG) is True
                 assert other.submit(store.get, key).result(60) == b"4"
 
+    # --- many rows with one call ---------------------------------------------------
+
+    def _has_batches(self, store: Any) -> bool:
+        """Whether a store has `get_many` and `create_many`, which are optional."""
+        return hasattr(store, "get_many") and hasattr(store, "create_many")
+
+    def test_batches_read_and_create(self, store: Any, key: str) -> None:
+        """Many rows are created unless they are there, and read in the order asked.
+
+        Keys differ in case and in blanks, and values are any bytes.
+        """
+        if not self._has_batches(store):
+            return
+        assert store.create_many([]) == store.get_many([]) == []
+        assert store.compare_and_set(f"{key}7", None, b"before", _LONG) is True
+        keys = [key, key.swapcase(), f"{key} ", f"{key}%", f"{key[:-1]}*", f"{key}?"]
+        keys += [f"{key}{number}" for number in range(_MANY)]
+        values = [b"", b"\0", b"a ", bytes(range(256)), b"x" * 70_000, b"\xff\xfe"]
+        values += [b"value %d" % number for number in range(_MANY)]
+        rows = [(*row, _LONG) for row in zip(keys, values, strict=True)]
+        random.Random(7).shuffle(rows)
+        created = store.create_many(rows)
+        assert created == [each != f"{key}7" for each, _, _ in rows]
+        values[keys.index(f"{key}7")] = b"before"
+        assert store.get_many(keys) == values
+        asked = [keys[9], f"{key}missing", keys[0], keys[1]]
+        expected = [values[9], None, values[0], values[1]]
+        assert store.get_many(asked) == expected
+        assert [store.get(each) for each in asked] == expected
+
+    def test_batches_replace_nothing(self, store: Any, key: str) -> None:
+        """A row that is there keeps its value, even if the new one is the same."""
+        if not self._has_batches(store):
+            return
+        keys = [f"{key}{number}" for number in range(3)]
+        assert store.create_many([(each, b"1", _LONG) for each in keys]) == [True] * 3
+        assert store.create_many([(each, b"1", _LONG) for each in keys]) == [False] * 3
+        assert store.compare_and_set(keys[1], b"1", b"2", _LONG) is True
+        assert store.compare_and_set(keys[2], b"1", None, 0) is True
+        again = store.create_many([(each, b"3", _LONG) for each in keys])
+        assert again == [False, False, True]
+        assert store.get_many(keys) == [b"1", b"2", b"3"]
+        assert store.compare_and_set(keys[2], b"3", b"4", _LONG) is True
+
+    def test_batches_expire(
+        self, store: Any, key: str, tick: Callable[[float], None]
+    ) -> None:
+        """Each row has its own lifetime; one that has expired counts as missing."""
+        if not self._has_batches(store):
+            return
+        short, long = f"{key}short", f"{key}long"
+        store.create_many([(short, b"1", self.lifetime), (long, b"1", _LONG)])
+        self._expire(tick)
+        assert store.get_many([long, short]) == [b"1", None]
+        again = store.create_many([(short, b"2", _LONG), (long, b"2", _LONG)])
+        assert again == [True, False]
+        assert store.get_many([long, short]) == [b"1", b"2"]
+        assert store.get(short) == b"2"
+
+    def test_batches_create_once(self, store: Any, key: str) -> None:
+        """If threads create the same rows in different orders, one creates each."""
+        if not self._has_batches(store):
+            return
+        keys = [f"{key}{number}" for number in range(_MANY)]
+
+        def create(number: int) -> set[str]:
+            mixed = random.Random(number).sample(keys, len(keys))
+            created = store.create_many(
+                [(each, b"%d" % number, _LONG) for each in mixed]
+            )
+            return {each for each, is_new in zip(mixed, created, strict=True) if is_new}
+
+        found = _at_once(create)
+        assert sorted(each for some in found for each in some) == sorted(keys)
+        for number, some in enumerate(found):
+            assert set(store.get_many([*some])) <= {b"%d" % number}
+
     # --- locks ---------------------------------------------------------------------
 
     def test_a_lock_has_one_holder(self, store: Any, key: str) -> None:
@@ -508,6 +588,11 @@ class StoreContract:
             lambda: failing_store.compare_and_set(key, b"old", None, 0),
             lambda: failing_store.lock(key, _LONG).__enter__(),
         ]
+        if self._has_batches(failing_store):
+            asks += [
+                lambda: failing_store.get_many([key]),
+                lambda: failing_store.create_many([(key, b"new", _LONG)]),
+            ]
         for ask in asks:
             with pytest.raises(StoreError) as failure:
                 ask()
@@ -632,6 +717,12 @@ class _Blocking:
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> Any:
         return self._call(self.inner.compare_and_set, key, old, new, ttl)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an optional method of the store, if it has it."""
+        if name not in ("get_many", "create_many"):
+            raise AttributeError(name)
+        return partial(self._call, getattr(self.inner, name))
 
     @contextmanager
     def _hold(self, key: str, ttl: float) -> Iterator[bool]:
