@@ -6,9 +6,8 @@
 # the new headers to the old ones: the response has both values of Content-Type, the cookies of
 # the page that was never shown, and its Cache-Control, so that an error page can be cached for as
 # long as the page would have been. waitress replaces them. This affects anyone whose
-# middleware turns exceptions of a streaming app into error pages. Our middleware calls
-# start_response a second time only where a guard refuses after the app itself has called it;
-# frameworks call it when a view is done, so none of them comes there.
+# middleware turns exceptions of a streaming app into error pages. Our middleware keeps the head
+# until the app returns or writes, and passes on the last one only.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

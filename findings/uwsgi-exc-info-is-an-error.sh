@@ -8,8 +8,7 @@
 # page's headers and no body; where the call was made to answer 404 or a redirect, that status
 # without a body. This affects anyone whose error pages come from Bottle, Paste, WebError or a
 # middleware of their own; Flask and Django answer errors as ordinary responses. Our middleware
-# passes exc_info only where a guard refuses after the app has called start_response; then a
-# browser still gets the redirect to the login. Needs a C compiler to build uWSGI.
+# passes exc_info on only if the app gave it. Needs a C compiler to build uWSGI.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

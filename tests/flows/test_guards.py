@@ -502,6 +502,9 @@ class TestCORS:
         assert answer.one("access-control-allow-methods") == "PUT"
         assert answer.one("access-control-allow-origin") == OTHER
         assert "Origin" in answer.one("vary")
+        assert answer.one("cache-control") == "no-store"
+        assert answer.one("x-content-type-options") == "nosniff"
+        assert (answer.one("content-type") is None) is (status == 204)
 
     def test_preflight_gets_only_cors_headers(self, world, raw):
         """If the app answers a preflight with a page, only its CORS headers are

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -20,7 +21,16 @@ from tiktok_oauth_middleware._session.cached_session import DENIED, CachedSessio
 
 from .guard import Challenge, ResponseHead
 from .navigation import is_page_visit, referring_path
-from .pages import ErrorPage, Note, Pages, json_response, link, redirect
+from .pages import (
+    BASE_HEADERS,
+    PLAIN,
+    ErrorPage,
+    Note,
+    Pages,
+    json_response,
+    link,
+    redirect,
+)
 from .response_headers import cors_headers, with_cors
 
 if TYPE_CHECKING:
@@ -108,7 +118,9 @@ class Challenges:
         is_cors = any(name.startswith("access-control-") for name, _ in kept)
         if not is_cors or head.status not in _PREFLIGHT_STATUSES:
             return self.challenge_response(request, mount_point, None, Challenge())
-        return Response(head.status, tuple(kept))
+        # PEP 3333's own checker requires a type, except for 204.
+        kind = PLAIN if head.status != HTTPStatus.NO_CONTENT else ()
+        return Response(head.status, (*BASE_HEADERS, *kind, *kept))
 
     def _response(
         self,

@@ -95,6 +95,8 @@ BASE_HEADERS: tuple[tuple[str, str], ...] = (
     # Not no-referrer: with it browsers send "Origin: null" with our own form.
     ("referrer-policy", "same-origin"),
 )
+#: Of a response without a body: PEP 3333's own checker requires a type.
+PLAIN = (("content-type", "text/plain; charset=utf-8"),)
 #: Of pages and JSON only. When the user goes Back to an address that redirects to
 #: another site with this header, WebKit 2.50.6 waits for ever; and the page at the end
 #: of the redirects has a policy of its own.
@@ -457,9 +459,8 @@ def head_size(response: Response) -> int:
 def redirect(location: str, *, cookies: Iterable[Cookie] = ()) -> Response:
     """Return a redirect; 303 makes the browser's next request a GET."""
     set_cookies = (cookie.header() for cookie in cookies)
-    # PEP 3333's own checker requires a type even without a body.
-    plain = ("content-type", "text/plain; charset=utf-8")
-    return Response(303, (*BASE_HEADERS, plain, ("location", location), *set_cookies))
+    leads_to = ("location", location)
+    return Response(303, (*BASE_HEADERS, *PLAIN, leads_to, *set_cookies))
 
 
 def redirect_with_cookies(location: str, cookies: Sequence[Cookie]) -> Response:
