@@ -46,18 +46,22 @@ test coverage: export PYTHONHASHSEED = 0
 test coverage whole: export PYTHONDONTWRITEBYTECODE =
 # The linters run beside the first tests, which leave the processor idle at times; what
 # they find comes last, and fails the target too.
+# Files of tests are in memory where it is large enough, since thousands of databases and
+# profiles of browsers would wait for the disk.
+IN_MEMORY = TMPDIR=$$(mktemp -d -p "$$(.ci/memory)"); export TMPDIR; \
+	chmod 711 "$$TMPDIR"; trap 'rm -rf "$$TMPDIR"' EXIT; trap 'exit 130' INT TERM;
 test: $(VENV)/ready-to-test  ## the linters and the whole suite
-	@lint=$$(mktemp); trap 'rm -f "$$lint"' EXIT; \
-	$(MAKE) --no-print-directory lint >"$$lint" 2>&1 & linters=$$!; \
+	@$(IN_MEMORY) \
+	$(MAKE) --no-print-directory lint >"$$TMPDIR/lint" 2>&1 & linters=$$!; \
 	$(RUN) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS); tests=$$?; \
 	if wait $$linters; then echo "The linters found nothing."; \
-	else cat "$$lint"; tests=1; fi; exit $$tests
+	else cat "$$TMPDIR/lint"; tests=1; fi; exit $$tests
 
 # The whole suite takes twice as long with coverage: COVERING= runs all of it.
 coverage: export COVERAGE_PROCESS_START = $(CURDIR)/pyproject.toml
 coverage: $(VENV)/ready-to-test  ## branch coverage of security-relevant code
 	env -u COVERAGE_PROCESS_START $(RUN) -m coverage erase
-	$(RUN) -m pytest -n $(WORKERS) --dist loadgroup $(COVERING)
+	@$(IN_MEMORY) $(RUN) -m pytest -n $(WORKERS) --dist loadgroup $(COVERING)
 	env -u COVERAGE_PROCESS_START $(RUN) -m coverage combine --quiet
 	env -u COVERAGE_PROCESS_START $(RUN) -m coverage report --include=$(GUARDED) --fail-under=98
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 #: The kinds of files in the repository. A new kind is added here.
 KINDS = re.compile(
     r"(.*/)?([\w.-]+\.(py|md|html|css|js|sh|toml|yml|json|svg|png|pem|po|mo)"
-    r"|py\.typed|LICENSE|Makefile|\.gitignore|\.ci/(run|packages))"
+    r"|py\.typed|LICENSE|Makefile|\.gitignore|\.ci/(run|packages|memory))"
 )
 LEFT_BEHIND = re.compile(
     r"(^|/)((crash|leak|timeout|oom|slow-unit)-|(found|screenshots|mutants|__pycache__|node_modules|dist|build)/"

@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from starlette.testclient import TestClient
 
 from tiktok_oauth_middleware import (
     MemoryStore,
@@ -18,6 +17,7 @@ from tiktok_oauth_middleware import (
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
 from ..conftest import API, CALLBACK, LOGIN, LOGOUT, ORIGIN, PAGE, make_settings
+from ..support.asgi_client import AppClient
 from ..support.odd_paths import spelled
 from ..support.raw import Visitors
 
@@ -152,7 +152,7 @@ class ASGIContract(Contract):
     def client(self, app, settings, options):
         wrapped = self.wrap(app, settings, options)
         with ExitStack() as stack:
-            client = TestClient(wrapped, base_url=ORIGIN)
+            client = AppClient(wrapped, base_url=ORIGIN)
             yield stack.enter_context(client) if self.has_lifespan else client
 
     def wrap(self, app, settings, options):

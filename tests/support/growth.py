@@ -17,28 +17,34 @@ PART = 16
 _SLACK = 3
 #: Seconds; a shorter measurement is noise.
 _READABLE = 2e-4
+#: Readings.
+_LEAST, _MOST = 3, 15
 
 
 def is_linear(call: Callable[[Any], object], large: Any) -> bool:
     """Whether a call's time grows only in proportion to its input, up to `large`.
 
-    CPU time of the whole process, the best of five, without a tracer (coverage).
+    CPU time of the whole process, without a tracer (coverage): the best of a few
+    readings, and of more if another thread or process disturbed those.
     """
-    for_small, for_large = _readings(call, large)
-    return for_large < PART * _SLACK * for_small
+    return _takes_at_most(PART * _SLACK, call, large)
 
 
 def is_constant(call: Callable[[Any], object], large: Any) -> bool:
     """Whether a call takes no longer for all of `large`, which it refuses without reading."""
-    for_small, for_large = _readings(call, large)
-    return for_large < _SLACK * for_small
+    return _takes_at_most(_SLACK, call, large)
 
 
-def _readings(call: Callable[[Any], object], large: Any) -> tuple[float, float]:
+def _takes_at_most(times: int, call: Callable[[Any], object], large: Any) -> bool:
     small = large[: len(large) // PART]
-    readings = [(_seconds(call, small), _seconds(call, large)) for _ in range(5)]
-    for_small, for_large = map(min, zip(*readings, strict=True))
-    return max(for_small, _READABLE), for_large
+    for_small = for_large = float("inf")
+    for number in range(_MOST):
+        for_small = min(for_small, _seconds(call, small))
+        for_large = min(for_large, _seconds(call, large))
+        few = number + 1 < _LEAST
+        if not few and for_large < times * max(for_small, _READABLE):
+            return True
+    return False
 
 
 def _seconds(call: Callable[[Any], object], what: Any) -> float:

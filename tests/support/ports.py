@@ -16,6 +16,8 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
+#: The same folder for every run, whatever its own TMPDIR is.
+_COMMON = Path(os.sep, "tmp") if os.name == "posix" else Path(tempfile.gettempdir())
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 #: A process's own locks do not hinder it, so it remembers them.
 _taken: set[int] = set()
@@ -52,7 +54,7 @@ def _locks() -> int:
     pid = os.getpid()
     if pid not in _files:
         name = f"tiktok-oauth-tests-{os.getuid()}.ports"
-        path = Path(tempfile.gettempdir()) / name
+        path = _COMMON / name
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         _files[pid] = os.open(path, flags, 0o600)
     return _files[pid]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import shutil
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -21,17 +20,7 @@ from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..support.screenshots import shoot
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SIZES = {"phone": (390, 844), "desk": (1280, 800)}
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 MARKUP = '"><script>alert(1)</script><b x="'
 NASTY = Person(open_id="nasty", display_name=MARKUP, username="nasty")
 
@@ -155,18 +144,6 @@ class TestText:
         text = get(ask(client_key="awother")).text
         for field in ("param_error", "errCode", "10003", "error_type", "client_key"):
             assert field in text
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

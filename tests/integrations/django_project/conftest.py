@@ -18,6 +18,7 @@ from django.test import override_settings
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
 from ...conftest import API, ORIGIN, PAGE, SAME_ORIGIN, make_settings
+from ...support.asgi_client import AppClient
 from ...support.django_once import configure
 
 configure()
@@ -99,10 +100,8 @@ class Project:
         if self.shell == "wsgi":
             transport = httpx2.WSGITransport(self.app(), **options)
             return Browser(httpx2.Client(transport=transport, base_url=ORIGIN), self)
-        from starlette.testclient import TestClient
-
         options = {"root_path": options.get("script_name", "")}
-        return Browser(TestClient(self.app(), base_url=ORIGIN, **options), self)
+        return Browser(AppClient(self.app(), base_url=ORIGIN, **options), self)
 
 
 @dataclass
