@@ -445,14 +445,14 @@ class TikTokTokens:
     async def _profile(self, service: SessionService, open_id: str) -> User:
         stored = await self._fresh(service, open_id, DUE)
         self._token_of(stored)
-        try:
-            packed = await service.profiles.renew(stored)
-        except TikTokError as error:
-            if error.error != "access_token_invalid":
-                raise
+        packed, refused = await _ask_profile(service, stored)
+        if refused is not None and refused.error == "access_token_invalid":
             # TikTok refused a token that has not expired: refresh it and try once more.
             await self._renew(service, open_id, fingerprint(stored.record.access_token))
-            packed = await service.profiles.renew(await self._load(service, open_id))
+            stored = await self._load(service, open_id)
+            packed, refused = await _ask_profile(service, stored)
+        if refused is not None:
+            raise refused
         if packed is None:
             raise _not_signed_in()
         return read_profile(open_id, packed)
@@ -546,6 +546,19 @@ def _check_session_id(session_id: object) -> None:
             f" got a {type(session_id).__name__}"
         )
         raise TypeError(message)
+
+
+async def _ask_profile(
+    service: SessionService, stored: VersionedRecord
+) -> tuple[str | None, TikTokError | None]:
+    """Return a user's profile, or TikTok's error without its traceback.
+
+    The frames in that hold the token, and reporters of exceptions record their locals.
+    """
+    try:
+        return await service.profiles.renew(stored), None
+    except TikTokError as error:
+        return None, error.with_traceback(None)
 
 
 def _not_signed_in() -> NotSignedIn:

@@ -12,18 +12,25 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sys
+import traceback
 import types
 from collections import deque
 
 import pytest
 
-from tiktok_oauth_middleware import TikTokTokens
+from tiktok_oauth_middleware import (
+    ConfigurationError,
+    TikTokOAuthError,
+    TikTokSettings,
+    TikTokTokens,
+)
 from tiktok_oauth_middleware._core.http import Request
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._web.pages import Pages
 from tiktok_oauth_middleware.auth import TikTokAuth
 
+from ..conftest import make_settings
 from ..flows.test_events import DISCONNECT, HOOK, LIFE, Breakable, everything
 from ..support.app_users import CONNECT, connect, current_user, sign_in
 from .test_cwe532_secrets_in_output import Listening, Watch, faults, our_app
@@ -266,6 +273,99 @@ def test_jobs(watched, looker, tiktok):
     assert {"progress", "log"} <= looker.places
     tokens.disconnect(open_id)
     assert looker.found(watch.secrets) == []
+
+
+def texts_behind(error):
+    """Return the texts in the frames of the package that an exception passed through.
+
+    Those of the exceptions that caused it are included.
+    """
+    waiting, found, seen = [error], [], set()
+    while waiting:
+        current = waiting.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        waiting += [current.__cause__, current.__context__]
+        for frame, _ in traceback.walk_tb(current.__traceback__):
+            name = frame.f_code.co_filename
+            if name != __file__ and "/testing/" not in name:
+                for value in [*frame.f_locals.values()]:
+                    found += [repr(value), *texts_in(value, set(), secrets=False)]
+    return found
+
+
+@pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
+@pytest.mark.parametrize("operation", ["get", "renew", "profile"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 500},
+        {"error": "invalid_client"},
+        {"error": "access_token_invalid"},
+        {"error": "scope_not_authorized"},
+    ],
+    ids=lambda fault: str(*fault.values()),
+)
+def test_exceptions_of_jobs(world, tiktok, operation, fault):
+    """The traceback of an exception that a job gets has no token in its frames."""
+    world = world.with_settings()
+    world.browser().log_in()
+    open_id = tiktok.people[0].open_id
+    tokens = TikTokTokens(
+        world.settings, world.store, transport=tiktok.transport, clock=world.clock
+    )
+    token = tokens.get(open_id).access_token
+    if operation != "profile":
+        world.clock.advance(LIFE)
+    for endpoint in ("token", "user_info"):
+        tiktok.fail(endpoint, **fault)
+    with pytest.raises(TikTokOAuthError) as raised:
+        getattr(tokens, operation)(open_id)
+    secrets = (token, world.settings.client_secret.reveal())
+    texts = texts_behind(raised.value)
+    assert texts
+    assert [text for text in texts for secret in secrets if secret in text] == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"redirect_uri": "http://x"},
+        {"unknown": 1},
+        {"store": "x://a:secret-password@b"},
+    ],
+    ids=lambda wrong: str(*wrong),
+)
+@pytest.mark.parametrize("is_env", [False, True])
+def test_exceptions_of_settings(wrong, is_env):
+    """The traceback about a wrong option has no secret in its frames."""
+    made = make_settings()
+    given = {
+        "client_key": made.client_key,
+        "client_secret": made.client_secret.reveal(),
+        "redirect_uri": made.redirect_uri,
+        "secret_keys": [made.secret_keys[0].reveal()],
+        "scopes": ["user.info.basic"],
+        **wrong,
+    }
+    secrets = [given["client_secret"], *given["secret_keys"], "secret-password"]
+    if is_env:
+        given["secret_keys"] = given["secret_keys"][0]
+        given["scopes"] = "user.info.basic,"
+        names = {f"TIKTOK_{k.upper()}": str(v) for k, v in given.items()}
+        if "unknown" in wrong:
+            names["TIKTOK_SCOPE"] = "a"
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in names.items():
+                patch.setenv(name, value)
+            with pytest.raises(ConfigurationError) as raised:
+                TikTokSettings.from_env()
+    else:
+        with pytest.raises((ConfigurationError, TypeError)) as raised:
+            TikTokSettings(**given)
+    texts = texts_behind(raised.value)
+    assert [text for text in texts for secret in secrets if secret in text] == []
 
 
 def test_the_walk_finds():

@@ -44,11 +44,11 @@ def variables_of(cls: type) -> Mapping[str, str]:
 
 def read_environment(
     cls: type[TikTokSettings], environ: Mapping[str, str]
-) -> TikTokSettings:
-    """Return the settings in the environment.
+) -> TikTokSettings | ConfigurationError:
+    """Return the settings in the environment, or what is wrong with them.
 
-    Raises:
-        ConfigurationError: an option is wrong, missing, or misspelt.
+    The error is not raised here, because reporters of exceptions record the locals of
+    every frame: here, the secrets.
     """
     rows, variables = rows_of(cls), variables_of(cls)
     faults = [*_misspelt(environ, variables)]
@@ -75,9 +75,7 @@ def read_environment(
         settings = cls(**given, endpoints=TikTokEndpoints(**addresses))
     except ConfigurationError as error:
         faults += error.faults
-    if faults or settings is None:
-        raise ConfigurationError(faults)
-    return settings
+    return settings if settings and not faults else ConfigurationError(faults)
 
 
 def _required(cls: type[TikTokSettings]) -> Iterator[str]:

@@ -8,8 +8,9 @@ the app gets no callback.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -308,7 +309,10 @@ class TikTokSettings:
         Raises:
             ConfigurationError: an option is wrong, missing, or misspelt.
         """
-        return read_environment(cls, os.environ if environ is None else environ)
+        found = read_environment(cls, os.environ if environ is None else environ)
+        if isinstance(found, ConfigurationError):
+            raise found
+        return found
 
     @property
     def origin(self) -> str:
@@ -332,6 +336,30 @@ class TikTokSettings:
 
 
 rows_of(TikTokSettings)  # an option without a row stops the import
+
+
+def _without_frames(make: Callable[..., None]) -> Callable[..., None]:
+    """Return an ``__init__`` whose exceptions come from a frame without secrets.
+
+    Reporters of exceptions record the locals of every frame: here, the options.
+    """
+
+    @wraps(make)
+    def checked(self: TikTokSettings, **options: Any) -> None:
+        failure = None
+        try:
+            make(self, **options)
+        except (ConfigurationError, TypeError) as error:
+            failure = error.with_traceback(None)
+        if failure is not None:
+            options.clear()
+            del self
+            raise failure
+
+    return checked
+
+
+TikTokSettings.__init__ = _without_frames(TikTokSettings.__init__)  # type: ignore[method-assign]
 
 
 def _plain(value: Any) -> Any:
