@@ -20,8 +20,9 @@ from tiktok_oauth_middleware._core.http import QUERY_LIMIT, BadQuery, Request
 from tiktok_oauth_middleware._core.return_to import return_to_of
 from tiktok_oauth_middleware._session.cookie import digest
 
-from .begin_login import BeginLogin, path_with_query
+from .begin_login import BeginLogin
 from .connect_refusals import Undecided
+from .mount import path_with_query
 from .navigation import is_document, is_prefetch, is_same_origin
 from .pages import Answer, ErrorPage, Note, link
 from .unfinished_login import Visit

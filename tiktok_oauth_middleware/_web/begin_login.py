@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from tiktok_oauth_middleware._core.http import (
     QUERY_LIMIT,
@@ -22,7 +21,7 @@ from tiktok_oauth_middleware._core.return_to import return_to_of, safe_return_to
 from tiktok_oauth_middleware._oauth.scopes import parse_scopes
 
 from .cookie_header import find
-from .mount import MountPoint
+from .mount import MountPoint, path_with_query
 from .navigation import (
     is_document,
     is_other_host,
@@ -261,13 +260,6 @@ class BeginLogin:
         if chooses == "1" or has_logged_out(request, self.cookies):
             return "choose"
         return "consent" if requested or self.settings.always_ask_consent else ""
-
-
-def path_with_query(request: Request, mount_point: MountPoint) -> str:
-    """Return the path and query of a request for one of our paths."""
-    path = quote(mount_point.mount + request.path, safe="/")
-    query = quote(request.query, safe="%/?:@!$&'()*+,;=~")
-    return f"{path}?{query}" if query else path
 
 
 def has_logged_out(request: Request, cookies: SessionCookies) -> bool:

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tiktok_oauth_middleware._session.cookie import digest
 from tiktok_oauth_middleware.auth import TikTokAuth
 
-from .begin_login import path_with_query
 from .connect_refusals import OtherUser, Undecided, answer_in
+from .mount import path_with_query
 from .navigation import is_same_origin
 from .unfinished_login import Visit
 

@@ -19,6 +19,7 @@ from tiktok_oauth_middleware._oauth.scopes import join_scopes
 from tiktok_oauth_middleware.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from tiktok_oauth_middleware._core.http import Request
     from tiktok_oauth_middleware._session.cached_session import CachedSession
     from tiktok_oauth_middleware.settings.options import TikTokSettings
     from tiktok_oauth_middleware.tokens import TikTokTokens
@@ -307,3 +308,10 @@ class MountPoints:
             one_line(mount),
             ", and every path is protected" if self._settings.protected else "",
         )
+
+
+def path_with_query(request: Request, mount_point: MountPoint) -> str:
+    """Return the path and query of a request for one of our paths."""
+    path = quote(mount_point.mount + request.path, safe="/")
+    query = quote(request.query, safe="%/?:@!$&'()*+,;=~")
+    return f"{path}?{query}" if query else path

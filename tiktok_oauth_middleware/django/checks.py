@@ -12,6 +12,8 @@ from django.utils.module_loading import import_string
 
 from tiktok_oauth_middleware.errors import ConfigurationError
 
+from .local_accounts import backend_path
+
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.findings import Finding
     from tiktok_oauth_middleware.settings.options import TikTokSettings
@@ -198,20 +200,6 @@ def _is_view(path: str) -> bool:
 
 
 # --- accounts ----------------------------------------------------------------------
-
-
-def backend_path() -> str | None:
-    """Return the path of our authentication backend, as the project names it."""
-    from .backends import TikTokBackend
-
-    for path in settings.AUTHENTICATION_BACKENDS:
-        try:
-            found = import_string(path)
-        except ImportError:
-            continue
-        if isinstance(found, type) and issubclass(found, TikTokBackend):
-            return str(path)
-    return None
 
 
 def _account_faults() -> Iterator[checks.CheckMessage]:

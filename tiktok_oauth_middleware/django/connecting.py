@@ -15,6 +15,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from tiktok_oauth_middleware._web.login import AppUsers
 
+from .local_accounts import accounts_module
+
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._web.connecting_login import FindUser
     from tiktok_oauth_middleware.auth import Login as ConfirmedLogin
@@ -50,8 +52,6 @@ def login_users(*, is_async: bool) -> AppUsers | None:
 
 
 def _find_user(*, is_async: bool) -> FindUser | None:
-    from .middleware import accounts_module
-
     accounts = accounts_module()
     if accounts is None:
         return None
@@ -68,8 +68,6 @@ def app_users(
         current_user: the project's own function, if it has one.
         is_async: whether requests are served in an event loop.
     """
-    from .middleware import accounts_module
-
     accounts = accounts_module()
     chosen = current_user or signed_in_user
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.core.handlers.exception import response_for_exception
@@ -40,6 +40,7 @@ from tiktok_oauth_middleware.caching import watched_request
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 
 from . import exchange
+from .local_accounts import LocalAccounts, accounts_module
 from .project import installation
 
 if TYPE_CHECKING:
@@ -54,9 +55,7 @@ if TYPE_CHECKING:
         Headers,
         Response,
     )
-    from tiktok_oauth_middleware._web.connecting_login import SignedInUser
     from tiktok_oauth_middleware._web.mount import MountPoint
-    from tiktok_oauth_middleware.auth import Login
 
     from .accounts import Refusal
 
@@ -466,39 +465,3 @@ def _may_look_later(auth: TikTokAuth, response: Any) -> bool:
     """
     is_streamed = response.streaming and not isinstance(response, FileResponse)
     return bool(is_streamed) and auth._cached is not None
-
-
-class LocalAccounts(Protocol):
-    """The functions of the module of local accounts, which needs the app's models.
-
-    See `accounts` for what each function does.
-    """
-
-    def bind_user(self, request: Any) -> None: ...
-
-    def signed_in_user(self, request: Any) -> SignedInUser | None: ...
-
-    def login_of(self, cached: CachedSession, finished: FinishedLogin) -> Login: ...
-
-    def sign_in(
-        self, request: Any, login: Login, *, may_connect: bool
-    ) -> Refusal | None: ...
-
-    def sign_out(self, request: Any, *, only_bound: bool) -> None: ...
-
-    def take(self, request: Any, login: Login) -> bool: ...
-
-    def announce(self, request: Any) -> None: ...
-
-    def release(self, request: Any) -> None: ...
-
-
-def accounts_module() -> LocalAccounts | None:
-    """Return the module of local accounts; None where `TikTokBackend` is not used."""
-    from .checks import backend_path
-
-    if backend_path() is None:
-        return None
-    from . import accounts
-
-    return accounts

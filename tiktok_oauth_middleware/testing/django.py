@@ -128,7 +128,7 @@ def _log_in(client: Any, person: User, scopes: Iterable[str] | None, user: Any) 
 
 def _log_in_to_django(client: Any, person: User, granted: str, user: Any) -> None:
     """Sign the client in to Django, if the project uses our backend."""
-    from tiktok_oauth_middleware.django.checks import backend_path
+    from tiktok_oauth_middleware.django.local_accounts import backend_path
 
     if backend_path() is None:
         return
