@@ -38,6 +38,7 @@ from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.service import SessionService
+from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware.testing import FakeTikTok
 
 from .stores.conftest import RedisServer
@@ -483,17 +484,24 @@ def meddled(settings: TikTokSettings, clock: Clock) -> MeddledTikTok:
     return MeddledTikTok.for_settings(settings, clock=clock)  # type: ignore[return-value]
 
 
+def another_core(world: World) -> Core:
+    """Return the core of another process of this app, with the same store."""
+    return Core(
+        SessionService(
+            world.settings,
+            ThreadBackend(),
+            store=world.store,
+            on_event=None,
+            transport=None,
+            clock=world.clock,
+        )
+    )
+
+
 def kept(world: World, open_id: str | None = None) -> Any:
     """Return a user's record, or None."""
     open_id = world.tiktok.people[0].open_id if open_id is None else open_id
-    service = SessionService(
-        world.settings,
-        ThreadBackend(),
-        store=world.store,
-        on_event=None,
-        transport=None,
-        clock=world.clock,
-    )
+    service = another_core(world).service
     versioned = run(service.records.load(record_id(world.settings.client_key, open_id)))
     return versioned and versioned.record
 

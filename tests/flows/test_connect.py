@@ -18,6 +18,7 @@ from ..support.app_users import (
     connecting,
     current_user,
     sign_in,
+    tokens_of,
 )
 
 LIFE = 7200
@@ -31,16 +32,7 @@ def site(world):
 
 @pytest.fixture
 def tokens(site):
-    """Return the tokens that jobs of the app use."""
-    made = TikTokTokens(
-        site.settings,
-        site.store,
-        on_event=site.events.append,
-        transport=site.tiktok.transport,
-        clock=site.clock,
-    )
-    site.stack.callback(made.close)
-    return made
+    return tokens_of(site)
 
 
 @pytest.fixture

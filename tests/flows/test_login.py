@@ -14,18 +14,15 @@ import pytest
 
 from tiktok_oauth_middleware import MemoryStore, StoreError
 from tiktok_oauth_middleware._core.backends.base import run
-from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.http import Request
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.authorize import read_callback
 from tiktok_oauth_middleware._session.record import Session
-from tiktok_oauth_middleware._session.service import SessionService
-from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware._web.conclude_login import login_id_of
 from tiktok_oauth_middleware._web.transaction import LoginTransaction
 from tiktok_oauth_middleware._web.unfinished_login import error_of
 
-from ..conftest import CALLBACK, LOGIN, kept, query_of
+from ..conftest import CALLBACK, LOGIN, another_core, kept, query_of
 
 SESSION = "__Host-tiktok"
 PREFIX = "__Host-tiktok-login-"
@@ -54,20 +51,6 @@ def deleted(response):
 
 def state_of(url):
     return query_of(url)["state"]
-
-
-def core_of(world):
-    """Return the core of a middleware of this world."""
-    return Core(
-        SessionService(
-            world.settings,
-            ThreadBackend(),
-            store=world.store,
-            on_event=None,
-            transport=None,
-            clock=world.clock,
-        )
-    )
 
 
 def under_way(browser):
@@ -201,7 +184,7 @@ def answered(world, path, query):
     async def no_body(limit):
         return b""
 
-    core = core_of(world)
+    core = another_core(world)
     request = Request(
         method="GET", path=path, mount="", query=query, headers=[], read=no_body
     )

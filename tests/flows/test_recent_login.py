@@ -9,6 +9,7 @@ import pytest
 from tiktok_oauth_middleware._web.guard import guard
 
 from ..conftest import API, LOGIN, ORIGIN, PAGE, kept, query_of
+from ..support.deciding_app import serve
 from ..support.raw import Visitors, a_scope, drive
 
 #: One backend of every kind is enough, since these tests do not depend on the store.
@@ -40,26 +41,7 @@ def guarding(world, *scopes, max_age=MAX_AGE):
         facts = {"logged_in_at": auth.logged_in_at, "open_id": auth.open_id}
         return challenge.status if challenge else 200, json.dumps(facts).encode()
 
-    if world.shell == "wsgi":
-
-        def wsgi_app(environ, start_response):
-            status, body = decide(environ["tiktok.auth"])
-            start_response(f"{status} X", [])
-            return [body]
-
-        world.app.wsgi_app.app = wsgi_app
-        return
-
-    async def app(scope, receive, send):
-        status, body = decide(scope["tiktok"])
-        if scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
-            return
-        await send({"type": "http.response.start", "status": status, "headers": []})
-        await send({"type": "http.response.body", "body": body})
-
-    world.app.app = app
+    serve(world, decide)
 
 
 def follow(raw, location, **choice):

@@ -14,14 +14,11 @@ import anyio.to_thread
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, SQLiteStore, StoreError
-from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._session.cookie import record_id
-from tiktok_oauth_middleware._session.service import SessionService
-from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware.stores.base import lock_row
 
-from ..conftest import API, RedisOfManyLoops, World, kept
+from ..conftest import API, RedisOfManyLoops, World, another_core, kept
 from ..support.patience import HANGS
 from ..unit.test_asgi import call, http_scope
 
@@ -300,16 +297,7 @@ class TestDue:
         """Tokens of users who logged in at the same moment are due at different
         times.
         """
-        core = Core(
-            SessionService(
-                world.settings,
-                ThreadBackend(),
-                store=world.store,
-                on_event=None,
-                transport=None,
-                clock=world.clock,
-            )
-        )
+        core = another_core(world)
         world.browser().log_in()
         record = kept(world)
         due = {

@@ -23,7 +23,7 @@ from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import CALLBACK, LOGIN, ORIGIN, make_settings
-from ..support.recipes import blocks, run
+from ..support.recipes import blocks, in_environment, run
 
 
 @pytest.fixture(autouse=True)
@@ -129,14 +129,7 @@ def test_another_middleware_has_its_own():
 def test_recipe(monkeypatch):
     """The handler on the page signs a user in and keeps the session."""
     fake = FakeTikTok()
-    with StandIn(fake) as stand_in:
-        values = {
-            **stand_in.environment(ORIGIN + CALLBACK),
-            "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
-            "TIKTOK_STORE": "memory://",
-        }
-        for name, value in values.items():
-            monkeypatch.setenv(name, value)
+    with in_environment(fake, monkeypatch):
         visitor = Visitor(run("integrations/serverless.md", "lambda")["handler"])
         assert visitor.get("/who")["body"] == "anonymous"
         assert visitor.log_in(fake)["statusCode"] == 303

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import secrets
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,7 +40,6 @@ from tiktok_oauth_middleware import (
 from tiktok_oauth_middleware.flask import tiktok_auth as flask_auth
 from tiktok_oauth_middleware.starlette import tiktok_auth
 from tiktok_oauth_middleware.testing import FakeTikTok
-from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import CALLBACK, LOGIN, LOGOUT, Clock, make_settings, query_of
 from ..support.platforms import (
@@ -54,7 +52,7 @@ from ..support.platforms import (
     RestApi,
     Visitor,
 )
-from ..support.recipes import blocks, run
+from ..support.recipes import blocks, in_environment, run
 
 EXECUTE_API = "abc123.execute-api.eu-west-1.amazonaws.com"
 
@@ -416,14 +414,7 @@ def test_redirect_uri_that_forgot_the_stage(tmp_path, caplog):
 def stand_in(monkeypatch):
     """Return a stand-in on a port, set in the environment as in the docs."""
     fake = FakeTikTok()
-    with StandIn(fake) as made:
-        values = {
-            **made.environment(f"https://app.example.com{CALLBACK}"),
-            "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
-            "TIKTOK_STORE": "memory://",
-        }
-        for name, value in values.items():
-            monkeypatch.setenv(name, value)
+    with in_environment(fake, monkeypatch):
         yield fake
 
 

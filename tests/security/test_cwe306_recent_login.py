@@ -14,6 +14,7 @@ import pytest
 from tiktok_oauth_middleware._web.guard import guard
 
 from ..conftest import API, CALLBACK, LOGIN, LOGOUT, ORIGIN, PAGE, query_of
+from ..support.deciding_app import serve
 from .conftest import memory_only
 
 pytestmark = memory_only
@@ -35,22 +36,7 @@ def guarded(world, raw):
         body = json.dumps({"open_id": auth.open_id, "at": auth.logged_in_at})
         return challenge.status if challenge else 200, body.encode()
 
-    if world.shell == "wsgi":
-
-        def wsgi_app(environ, start_response):
-            status, body = decide(environ["tiktok.auth"])
-            start_response(f"{status} X", [])
-            return [body]
-
-        world.app.wsgi_app.app = wsgi_app
-    else:
-
-        async def app(scope, receive, send):
-            status, body = decide(scope["tiktok"])
-            await send({"type": "http.response.start", "status": status, "headers": []})
-            await send({"type": "http.response.body", "body": body})
-
-        world.app.app = app
+    serve(world, decide)
     raw.log_in()
     world.clock.advance(600)
     return raw

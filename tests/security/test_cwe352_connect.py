@@ -11,8 +11,6 @@ import threading
 
 import pytest
 
-from tiktok_oauth_middleware import TikTokTokens
-
 from ..conftest import CALLBACK, LOGIN, ORIGIN, PAGE, SAME_ORIGIN, kept, query_of
 from ..support.app_users import (
     CONNECT,
@@ -20,6 +18,7 @@ from ..support.app_users import (
     connect,
     connecting,
     sign_in,
+    tokens_of,
 )
 from ..support.senders import SENDERS, is_ours, sender
 from .conftest import memory_only
@@ -34,11 +33,7 @@ def site(world):
 
 @pytest.fixture
 def tokens(site):
-    made = TikTokTokens(
-        site.settings, site.store, transport=site.tiktok.transport, clock=site.clock
-    )
-    site.stack.callback(made.close)
-    return made
+    return tokens_of(site)
 
 
 def browser_of(site, user_id):

@@ -8,7 +8,6 @@ import logging
 
 import pytest
 
-from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.encryption import derive
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._session.cookie import (
@@ -17,10 +16,8 @@ from tiktok_oauth_middleware._session.cookie import (
     record_id,
     to_text,
 )
-from tiktok_oauth_middleware._session.service import SessionService
-from tiktok_oauth_middleware._web.app import Core
 
-from ..conftest import API, CALLBACK, kept, make_settings, query_of
+from ..conftest import API, CALLBACK, another_core, kept, make_settings, query_of
 
 SESSION = "__Host-tiktok"
 LOGIN_COOKIE = "__Host-tiktok-login-"
@@ -62,16 +59,7 @@ def report(caplog):
 def row_of(world, person):
     """Return the key of a user's row, and the row."""
     named = record_id(world.settings.client_key, person.open_id)
-    core = Core(
-        SessionService(
-            world.settings,
-            ThreadBackend(),
-            store=world.store,
-            on_event=None,
-            transport=None,
-            clock=world.clock,
-        )
-    )
+    core = another_core(world)
     key = core.service.records._key(named)
     return key, world.store.get(key)
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import random
 
-from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
-from tiktok_oauth_middleware._session.service import SessionService
-from tiktok_oauth_middleware._web.app import Core
-
-from ..conftest import CALLBACK, LOGIN
+from ..conftest import CALLBACK, LOGIN, another_core
 from ..unit._web.test_cookie_header import (
     LOOK_ALIKES,
     drawn_headers,
@@ -28,16 +24,7 @@ class TestSecret:
 
     def another_secret(self, world, genuine):
         """Return a session cookie with a valid MAC, whose secret was never issued."""
-        core = Core(
-            SessionService(
-                world.settings,
-                ThreadBackend(),
-                store=world.store,
-                on_event=None,
-                transport=None,
-                clock=world.clock,
-            )
-        )
+        core = another_core(world)
         ticket = core.cookies.read(genuine.encode())
         return core.cookies.issue(ticket.record_id)[0]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tiktok_oauth_middleware import TikTokTokens
+
 CONNECT = "/auth/tiktok/connect"
 
 
@@ -46,3 +48,16 @@ def begin(browser, query="", **options):
 def connect(browser, query="", **choice):
     """Connect an account: to TikTok and back; return the callback's response."""
     return browser.get(browser.consent(begin(browser, query), **choice))
+
+
+def tokens_of(site):
+    """Return the tokens that jobs of the app use."""
+    made = TikTokTokens(
+        site.settings,
+        site.store,
+        on_event=site.events.append,
+        transport=site.tiktok.transport,
+        clock=site.clock,
+    )
+    site.stack.callback(made.close)
+    return made
