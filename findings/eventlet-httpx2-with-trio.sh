@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # eventlet 0.41.3 with httpx2 2.16.2 where trio 0.35.0 is installed: no client can be made.
 #
-# httpcore2, below httpx2, imports trio if it is there, whether or not it is used. trio describes
-# its sockets by those of the standard library, and reads their method sendmsg;
-# eventlet.monkey_patch() has replaced them by sockets without it. So in a process that was
-# patched httpx2.Client() is an AttributeError that names neither eventlet nor httpx2. It begins
-# when something else brings trio into the environment, such as a test runner's plugin. This
-# affects anyone who calls an API by httpx2 from an app under eventlet. Our page of servers says
-# to keep trio out there, and to leave eventlet.
+# httpcore2, below httpx2, imports trio if it is there, whether or not it is used. At its import
+# trio reads the method sendmsg of the standard library's sockets, and eventlet.monkey_patch() has
+# replaced these by sockets without it. So httpx2.Client() raises an AttributeError that names
+# neither eventlet nor httpx2. It happens as soon as another package, such as a test runner's
+# plugin, brings trio into the environment. This affects anyone who calls an API by httpx2 from an
+# app under eventlet. Our page about servers says not to install trio there, and to move away from
+# eventlet.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -484,24 +484,27 @@ def meddled(settings: TikTokSettings, clock: Clock) -> MeddledTikTok:
     return MeddledTikTok.for_settings(settings, clock=clock)  # type: ignore[return-value]
 
 
+def another_service(world: World) -> SessionService:
+    """Return the users of this app as another process has them, by the same store."""
+    return SessionService(
+        world.settings,
+        ThreadBackend(),
+        store=world.store,
+        on_event=None,
+        transport=None,
+        clock=world.clock,
+    )
+
+
 def another_core(world: World) -> Core:
     """Return the core of another process of this app, with the same store."""
-    return Core(
-        SessionService(
-            world.settings,
-            ThreadBackend(),
-            store=world.store,
-            on_event=None,
-            transport=None,
-            clock=world.clock,
-        )
-    )
+    return Core(another_service(world))
 
 
 def kept(world: World, open_id: str | None = None) -> Any:
     """Return a user's record, or None."""
     open_id = world.tiktok.people[0].open_id if open_id is None else open_id
-    service = another_core(world).service
+    service = another_service(world)
     versioned = run(service.records.load(record_id(world.settings.client_key, open_id)))
     return versioned and versioned.record
 
@@ -556,9 +559,6 @@ def chromium() -> Iterator[Any]:
         )
         yield browser
         browser.close()
-
-
-Factory = Callable[..., Browser]
 
 
 def query_of(url: str) -> dict[str, str]:

@@ -232,7 +232,7 @@ def _settings(named: str | None) -> TikTokSettings:
         return TikTokSettings.from_env()
     module, _, path = named.partition(":")
     try:
-        # What the app prints when it is imported must not mix with our output.
+        # Text that the app prints when it is imported must not mix with our output.
         with redirect_stdout(sys.stderr):
             found: Any = importlib.import_module(module)
             for name in filter(None, path.split(".")):

@@ -44,7 +44,7 @@ def add_arguments(parser: Any) -> None:
     create = actions.add_parser(
         "create",
         help="make the table that the store needs",
-        description="Makes the table of an SQL database. What is there stays.",
+        description="Makes the table of an SQL database. An existing one stays.",
     )
     create.add_argument(
         "urls", metavar="URL", nargs="*", help=f"{_ABOUT}; the app's if not given"

@@ -25,7 +25,7 @@ _DAY = 86400
 
 
 class Output(Protocol):
-    """What lines are written to: a stream, or Django's wrapper of one."""
+    """A stream to which lines are written, or Django's wrapper of one."""
 
     def write(self, text: str, /) -> object:
         """Write a text that ends with the line."""

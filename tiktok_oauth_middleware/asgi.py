@@ -199,7 +199,7 @@ class TikTokOAuthMiddleware:
                 elif kind == "http" and self._core.deletion.is_due(found):
                     send = _deleting_cookie(self._core, send)
                 found = None
-        # 3. What the app gets. Filled here: the call of an __init__ costs 0.1 us.
+        # 3. The app's object. Filled here: the call of an __init__ costs 0.1 us.
         auth = _WatchedAuth()
         auth._cached = session
         auth._mount_point = mount_point

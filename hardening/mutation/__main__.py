@@ -12,7 +12,6 @@ ROOT = Path(__file__).parent.parent.parent
 #: Flows are the same code for all shells and stores, so WSGI with memory is enough.
 _CHOSEN = "not (asyncio or trio or sqlite or redis)"
 _OPTIONS = ["-qq", "--no-header", "-p", "no:randomly", "-k", _CHOSEN]
-_JOURNEYS = ["flows/test_journey.py", "flows/test_events.py"]
 _COOKIES = ["properties/test_parsers.py", "flows/test_journey.py"]
 _LOGIN = [
     *(

@@ -111,14 +111,6 @@ def fastapi_root(files: Path) -> Any:
 
 
 def litestar(files: Path) -> Any:
-    return _litestar(files, None)
-
-
-def litestar_path(files: Path) -> Any:
-    return _litestar(files, PREFIX)
-
-
-def _litestar(files: Path, path: str | None) -> Any:
     from litestar import Litestar, MediaType, get
     from litestar.static_files import create_static_files_router
 
@@ -136,7 +128,7 @@ def _litestar(files: Path, path: str | None) -> Any:
         return SECRET
 
     static = create_static_files_router(path="/files", directories=[files])
-    return Litestar([free, secret, static], openapi_config=None, path=path)
+    return Litestar([free, secret, static], openapi_config=None)
 
 
 def quart(files: Path) -> Any:

@@ -183,7 +183,7 @@ def test_name_before_hebrew(opened):
     assert directions[:2] == ["rtl", "rtl"]
 
 
-def test_app_in_hebrew_texts_in_english(opened):
+def test_english_sentence_on_a_hebrew_page(opened):
     """An English sentence is left to right on a page in Hebrew."""
     texts = {"he": {"state_mismatch": ["זה שייך למקום אחר", "נסו שוב."]}}
     tab = opened(response(whole("state_mismatch"), texts, "he"), "mixed")

@@ -410,7 +410,7 @@ class TestProtectedContent:
         assert site.ran == ["stream", "task"]
 
     def test_other_answers(self, site):
-        """What another middleware changes in a refusal does not reach the client."""
+        """A refusal that another middleware changes reaches the client unchanged."""
 
         @requires_tiktok
         async def view(request):

@@ -258,9 +258,7 @@ class TestErrors:
 class TestPKCE:
     @pytest.mark.parametrize("pkce", [True, False])
     def test_verifier_is_sent_if_a_challenge_was(self, world, raw, pkce):
-        """The exchange has a verifier exactly if the authorize address had a
-        challenge.
-        """
+        """The exchange has a verifier only if the authorize address had a challenge."""
         world.with_settings(pkce=pkce)
         asked = query_of(raw.begin())
         assert ("code_challenge" in asked) is pkce
@@ -289,7 +287,7 @@ class TestTwoInstances:
     def settings(self):
         return make_settings(cookie_name="one")
 
-    def test_logins_do_not_meet(self, world, raw):
+    def test_logins_stay_separate(self, world, raw):
         """A second instance neither accepts nor ends the first's login and session."""
         raw.log_in()
         first = dict(raw.cookies)

@@ -1,4 +1,4 @@
-"""What a store must do that reads and writes many rows with one call."""
+"""The contract of a store that reads and writes many rows with one call."""
 
 from __future__ import annotations
 

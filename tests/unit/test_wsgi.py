@@ -144,7 +144,7 @@ def test_refused_generator():
 
 
 def test_refused_writer():
-    """What a refused app passes to write() is dropped."""
+    """Data that a refused app passes to write() is dropped."""
 
     def app(environ, start_response):
         guard(environ["tiktok.auth"], ())

@@ -58,7 +58,7 @@ def _lines(finding: Finding, *, colour: bool) -> Iterator[str]:
 
 def _register(register: Mapping[str, Any]) -> Iterator[str]:
     tab = register["tab"]
-    yield f"Register this redirect URI at TikTok, in the {tab} tab, to the letter:"
+    yield f"Register exactly this redirect URI at TikTok, in the {tab} tab:"
     yield f"  {register['redirect_uri']}"
     further = [s for s in register["scopes"] if s != "user.info.basic"]
     if further:

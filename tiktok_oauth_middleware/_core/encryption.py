@@ -79,7 +79,7 @@ class Box:
 
         One decrypted text is in memory at a time.
         """
-        # What a call of `open` and its slices would take for each of very many.
+        # Local names: calling `open` for each of very many values takes longer.
         start, keys, bound = _VERSION, self._keys, _VERSION + self._purpose
         for name, each in sealed:
             key = keys.get(each[1:_ID_END])
