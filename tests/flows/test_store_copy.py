@@ -164,8 +164,9 @@ def test_no_user_is_lost_in_a_move(move, world, people):
     renewed_at_old = renewed.me()["token"]
     behind_at_old = behind.me()["token"]
     late.log_in(person=people[3])
-    gone.log_out()
-    half.log_out()
+    # By browsers with the same cookies, since these lose theirs.
+    move.on(gone).log_out()
+    move.on(half).log_out()
 
     # The app is switched, and for a while the new store is behind.
     move.at("new")
@@ -255,7 +256,7 @@ def test_changed_after_its_page_was_read(move, world, people, monkeypatch):
             world.clock.advance(5)
             for number, person in enumerate(people):
                 if record_id(world.settings.client_key, person.open_id) != name:
-                    browsers[number].log_out()
+                    move.on(browsers[number]).log_out()
                     changed.append((others[number], browser_of(world, person)))
         await real(self, page, at)
 
@@ -267,6 +268,100 @@ def test_changed_after_its_page_was_read(move, world, people, monkeypatch):
     move.at("new")
     assert sum(move.on(browser).signed_in for browser in browsers) == 1
     assert all(move.on(browser).signed_in for two in changed for browser in two)
+
+
+def test_logged_out_in_the_second_of_a_copy(move, world, people):
+    """A logout at the old store counts, even if both copies are in its second."""
+    browsers = [browser_of(world, person) for person in people]
+    move.copy()
+    move.on(browsers[0]).log_out()
+    move.copy()
+    assert "1 ended" in move.shown
+    move.at("new")
+    assert not move.on(browsers[0]).signed_in
+    assert move.on(browsers[1]).signed_in
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("how", ["logged out", "forgotten"])
+def test_ended_at_the_old_store_after_use_at_the_new_one(
+    move, world, people, how, keep
+):
+    """A session that ends at the old store ends at the new one, though it was used
+    there since the copy, as in a rolling restart.
+    """
+    world.with_settings(session_idle=30 * 86400, keep_grants=keep)
+    browsers = [browser_of(world, person) for person in people]
+    move.copy()
+    world.clock.advance(HOUR)
+    move.at("new")
+    assert move.on(browsers[0]).signed_in  # this writes "last seen"
+    assert move.kept("new") != move.kept("old")
+    move.at("old")
+    if how == "logged out":
+        move.on(browsers[0]).log_out()
+    else:
+        with TikTokTokens(world.settings, world.store, clock=world.clock) as tokens:
+            assert tokens.forget(people[0].open_id)
+    assert move.copy() == 0
+    move.at("new")
+    assert not move.on(browsers[0]).signed_in
+    assert move.on(browsers[1]).signed_in
+
+
+@pytest.mark.parametrize("has_other", [False, True])
+def test_expired_at_the_new_store_while_used_at_the_old_one(
+    move, world, people, has_other
+):
+    """Sessions that expired at the new store, which nobody uses yet, are copied again."""
+    world.with_settings(session_idle=HOUR)
+    browsers = [browser_of(world, person) for person in people]
+    move.copy()
+    for _ in range(5):
+        world.clock.advance(HOUR / 4)
+        assert all(browser.signed_in for browser in browsers)
+    if has_other:
+        move.at("new")
+        browsers += [browser_of(world, person) for person in people]
+    assert move.copy() == 0
+    assert "0 ended" in move.shown
+    move.at("new")
+    assert all(move.on(browser).signed_in for browser in browsers)
+
+
+def test_expired_at_the_old_store_after_use_at_the_new_one(move, world, people):
+    """A session that nobody uses at the old store any more expires there alone."""
+    world.with_settings(session_idle=HOUR)
+    browsers = [browser_of(world, person) for person in people]
+    move.copy()
+    move.at("new")
+    for _ in range(5):
+        world.clock.advance(HOUR / 4)
+        assert all(move.on(browser).signed_in for browser in browsers)
+    assert move.kept("old") is None
+    move.at("old")
+    staying = [browser_of(world, person) for person in people[2:]]
+    assert move.copy() == 0
+    assert "0 ended" in move.shown
+    move.at("new")
+    assert all(move.on(browser).signed_in for browser in [*browsers, *staying])
+
+
+def test_refused_at_the_old_store_after_a_refresh_at_the_new_one(move, world, people):
+    """A record whose refresh token was used at the new store ends at the old one alone."""
+    browsers = [browser_of(world, person) for person in people]
+    move.copy()
+    world.clock.advance(LIFE)
+    move.at("new")
+    assert move.on(browsers[0]).signed_in  # this refreshes
+    move.at("old")
+    assert not move.on(browsers[0]).signed_in
+    assert move.kept("old") is None
+    move.at("old")
+    assert all(move.on(browser).signed_in for browser in browsers[1:])
+    assert move.copy() == 0
+    move.at("new")
+    assert all(move.on(browser).signed_in for browser in browsers)
 
 
 def test_the_end_at_tiktok_is_noticed_after_a_move(move, world, people):

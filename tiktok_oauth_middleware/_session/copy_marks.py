@@ -12,7 +12,7 @@ Marks are sealed like records, and expire by themselves.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .rows import row_key
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.encryption import Box
     from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 
-    from .record import UserRecord
+    from .record import Session, UserRecord
+    from .records import Records
 
 #: The lifetime of a mark, in seconds.
 MARK_SECONDS = 7 * 86400
@@ -30,6 +31,8 @@ MOVING_SECONDS = 86400
 #: The longest time for which a record can lack its mark, in seconds: a copy notes after
 #: each page of rows that it is running.
 _UNMARKED_SECONDS = 600
+#: By so many seconds a store's clock may differ from this host's.
+_SKEW_SECONDS = 60
 
 
 class CopyMark(NamedTuple):
@@ -41,33 +44,54 @@ class CopyMark(NamedTuple):
     generation: str
     #: Hash of its whole content.
     content: str
-    #: Hashes of its browser sessions.
-    sessions: frozenset[str]
+    #: Seconds since 1970 until which the old store kept it, unless it is used again.
+    ends_at: int
+    #: The same for its browser sessions, by `session_name`.
+    sessions: Mapping[str, int]
 
     @classmethod
-    def of(cls, record: UserRecord, now: float) -> CopyMark:
-        """Return the mark of a record that is copied now."""
+    def of(cls, record: UserRecord, now: float, records: Records) -> CopyMark:
+        """Return the mark of a record that is copied now from a store."""
         return cls(
             int(now),
             generation_of(record).hex(),
             content_of(record),
-            frozenset(session_name(session.digest) for session in record.sessions),
+            int(records.kept_until(record)),
+            {
+                session_name(session.digest): int(records.session_ends_at(session))
+                for session in record.sessions
+            },
         )
 
     def pack(self) -> bytes:
         """Return the mark as text: a version, and a line for each field."""
-        sessions = " ".join(sorted(self.sessions))
-        return f"1\n{self.at}\n{self.generation}\n{self.content}\n{sessions}".encode()
+        sessions = " ".join(f"{name}:{end}" for name, end in self.sessions.items())
+        fields = (2, self.at, self.generation, self.content, self.ends_at, sessions)
+        return "\n".join(map(str, fields)).encode()
 
     @classmethod
     def unpack(cls, packed: bytes) -> CopyMark | None:
         """Return the mark that `pack` wrote; None if the bytes are not a mark."""
         try:
-            version, at, generation, content, sessions = packed.decode().split("\n")
-            made = cls(int(at), generation, content, frozenset(sessions.split()))
+            version, at, generation, content, ends, named = packed.decode().split("\n")
+            pairs = (each.split(":") for each in named.split())
+            sessions = {name: int(end) for name, end in pairs}
+            made = cls(int(at), generation, content, int(ends), sessions)
         except ValueError:
             return None
-        return made if version == "1" else None
+        return made if version == "2" else None
+
+    def was_ended(self, now: float) -> bool:
+        """Whether a store that has the record no longer has ended it.
+
+        Otherwise it may have expired there, where it was not used since.
+        """
+        return now < self.ends_at - _SKEW_SECONDS
+
+    def has_ended(self, session: Session, now: float) -> bool:
+        """Whether a store that has the session no longer has ended it, as above."""
+        end = self.sessions.get(session_name(session.digest), 0)
+        return now < end - _SKEW_SECONDS
 
 
 def generation_of(record: UserRecord) -> bytes:

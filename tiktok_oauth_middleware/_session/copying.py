@@ -7,7 +7,8 @@ refresh and log out at both stores meanwhile.
 A merge needs the state of the record when it was last copied, which its `CopyMark` has.
 Tokens are taken from the store that changed them since. A session of the last copy that
 is missing in one store has ended there, and so ends in both. A copied record that is
-missing has ended too, and is not restored.
+missing has ended too, and is not restored. Neither holds if it would have expired there
+by now: it may have been used in the other store only.
 
 A record is written before its mark. A copy that stops between the two is like one that
 never had a mark: the newer tokens win, and the sessions of both stores stay.
@@ -200,7 +201,7 @@ class Copy:
         """
         marks = self._target.copy_marks
         rows = [
-            (record_id, record, marks.row(record_id, CopyMark.of(record, at)))
+            (record_id, record, marks.row(record_id, self._mark_of(record, at)))
             for record_id, record in records
         ]
         created = set()
@@ -210,7 +211,7 @@ class Copy:
             if is_written:
                 created.add(record_id)
                 if not is_marked:  # another copy wrote one at the same time
-                    await marks.write(record_id, CopyMark.of(record, at))
+                    await marks.write(record_id, self._mark_of(record, at))
             elif is_marked:  # the user logged in there at the same time
                 await marks.drop(record_id)
         self.report.copied += len(created)
@@ -236,7 +237,7 @@ class Copy:
             # Any later change in the new store is newer.
             self.report.kept += 1
             if mark.at < at - _REMARK_SECONDS:
-                await marks.write(record_id, CopyMark.of(record, at))
+                await marks.write(record_id, self._mark_of(record, at))
         return found
 
     async def _copy_one(
@@ -260,7 +261,7 @@ class Copy:
             self.report.disputed += 1
             return  # without a mark, so that the next copy reports it again
         # The time of the read, since later changes in the old store were not copied.
-        await self._target.copy_marks.write(record_id, CopyMark.of(record, at))
+        await self._target.copy_marks.write(record_id, self._mark_of(record, at))
 
     async def _has_merged(
         self,
@@ -273,18 +274,23 @@ class Copy:
         if stored is None:
             if mark is None:
                 return False  # deleted since `create` found it
-            # It was copied and has ended there, so only a later login in the old store
-            # counts.
-            new = tuple(s for s in record.sessions if not _was_copied(s, mark))
-            if not new and record.connected_at <= mark.at:
-                self.report.ended += 1
-                return True
-            written = await self._target.create(
-                record_id, record._replace(sessions=new)
-            )
+            # If it has ended there, only a later login in the old store counts.
+            if mark.was_ended(self._clock()):
+                known = mark.sessions
+                record = record._replace(
+                    sessions=tuple(
+                        session
+                        for session in record.sessions
+                        if session_name(session.digest) not in known
+                    )
+                )
+                if not record.sessions and record.connected_at <= mark.at:
+                    self.report.ended += 1
+                    return True
+            written = await self._target.create(record_id, record)
             self.report.copied += written is not None
             return written is not None
-        both = merged(record, stored.record, mark)
+        both = merged(record, stored.record, mark, self._clock())
         if both == stored.record:
             self.report.kept += 1
             return True
@@ -299,8 +305,8 @@ class Copy:
     async def _end_what_ended(self, began: int) -> None:
         """End records that the old store has ended since the last copy.
 
-        A record is deleted only if it is exactly as it was copied. If more than half of
-        them are missing, the old store has lost rows, and nothing is deleted.
+        A record is deleted only if its tokens are those that were copied. If more than
+        half of them are missing, the old store has lost rows, and nothing is deleted.
         """
         missing = copied = 0
         async for stored, _ in self._copied_before(began):
@@ -321,7 +327,7 @@ class Copy:
         """Yield each record that was copied: as the new store has it, and its id.
 
         The record is None unless the old store has ended it and the new one still has
-        it as it was copied.
+        it with the tokens that were copied.
         """
         marks = self._target.copy_marks
         async for page in self._target.row_pages(marks.prefix):
@@ -330,7 +336,7 @@ class Copy:
             }
             there = await self._source.read_many_sealed([*opened])
             for (record_id, mark), sealed in zip(opened.items(), there, strict=True):
-                if sealed is not None or mark is None or mark.at >= began:
+                if sealed is not None or mark is None or mark.at > began:
                     yield None, record_id  # the last: copied in this run
                 else:
                     yield await self._only_here(record_id, mark), record_id
@@ -341,8 +347,16 @@ class Copy:
         if await self._source.read_sealed(record_id) is not None:
             return None  # signed in a moment ago
         stored = await self._target.load(record_id)
-        is_as_copied = stored is not None and content_of(stored.record) == mark.content
-        return stored if is_as_copied else None
+        if stored is None or content_of(stored.record) == mark.content:
+            return stored
+        # It was used here since. The old store may have dropped it because it was not
+        # used there, or ended it because its refresh token was used here.
+        is_renewed = mark.generation != generation_of(stored.record).hex()
+        was_ended = not is_renewed and mark.was_ended(self._clock())
+        return stored if was_ended else None
+
+    def _mark_of(self, record: UserRecord, at: float) -> CopyMark:
+        return CopyMark.of(record, at, self._source)
 
     # --- notes -----------------------------------------------------------------------
 
@@ -377,25 +391,25 @@ async def _tried(records: Records) -> tuple[int, int]:
     return unreadable, foreign
 
 
-def _was_copied(session: Session, mark: CopyMark | None) -> bool:
-    return mark is not None and session_name(session.digest) in mark.sessions
-
-
-def merged(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> UserRecord:
+def merged(
+    old: UserRecord, new: UserRecord, mark: CopyMark | None, now: float
+) -> UserRecord:
     """Return one record from the two stores' records of a user.
 
     Args:
         old: the record in the store that is copied from.
         new: the record in the store that is copied to.
         mark: the state of `old` when it was last copied; None if it never was.
+        now: seconds since 1970.
     """
     newer = old if _has_newer_tokens(old, new, mark) else new
     seen: dict[str, Session] = {}
     for one, other in ((old, new), (new, old)):
         others = {session.digest for session in other.sessions}
         for session in one.sessions:
-            if session.digest not in others and _was_copied(session, mark):
-                continue  # it has ended in the other store
+            is_missing = session.digest not in others
+            if is_missing and mark and mark.has_ended(session, now):
+                continue
             known = seen.get(session.digest, session)
             last = max(known.last_seen_at, session.last_seen_at)
             seen[session.digest] = session._replace(last_seen_at=last)

@@ -516,6 +516,10 @@ class Records:
         """
         return self._settings.keep_grants or bool(record.user_id)
 
+    def kept_until(self, record: UserRecord) -> float:
+        """Return when the store drops a record, in seconds since 1970."""
+        return self._clock() + self._ttl(record)
+
     def _ttl(self, record: UserRecord) -> float:
         """Return how long the store keeps a record, in seconds.
 
