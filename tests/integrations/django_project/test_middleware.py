@@ -148,6 +148,21 @@ def test_per_site_cache(project):
     assert first.get("/public").text == "for everybody"
 
 
+def test_per_site_cache_stores_no_deletion(project):
+    """A forged cookie is not deleted in other browsers by a page in the per-site
+    cache.
+    """
+    update = "django.middleware.cache.UpdateCacheMiddleware"
+    fetch = "django.middleware.cache.FetchFromCacheMiddleware"
+    project.set(MIDDLEWARE=[update, *USUAL, fetch])
+    forger, user = project.browser(), project.browser()
+    forger.client.cookies.set("__Host-tiktok", f"{'A' * 64}.{'B' * 22}")
+    assert "Max-Age=0" in forger.get("/public").headers["set-cookie"]
+    user.log_in()
+    assert "set-cookie" not in user.get("/public").headers
+    assert user.get("/who").json()["open_id"]
+
+
 @pytest.mark.parametrize("is_forged", [False, True])
 @pytest.mark.parametrize("url", ["/public", "/who", "/member", "/app/secret"])
 def test_a_dead_cookie_is_deleted(project, url, is_forged):
