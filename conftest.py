@@ -49,17 +49,33 @@ _GROUPS = {
     "tests/stores/test_redis_kinds.py": "clusters",
     "tests/testing/test_pages.py": "stand-in",
 }
-_MODULES_AT_ONCE = ("tests/browser/", "tests/servers/")
+#: The tests of these mostly wait. Together in one worker, they leave the processor to
+#: the others; at the same time in all workers, they would leave it idle.
+_WAITING = (
+    "tests/flows/test_outages.py",
+    "tests/flows/test_takeover.py",
+    "tests/security/test_cwe488_connection",
+    "tests/security/test_cwe754_connection_faults.py",
+    "tests/stores/test_redis_failover.py",
+)
+_MODULES_AT_ONCE = ("tests/browser/", "tests/servers/", *_WAITING)
 #: These start first, since they run longest: whatever is left to one worker at the end
 #: must be short.
 _LONGEST = (
-    "hardening/",
+    "hardening/tests/test_reliability.py",
     "tests/stores/test_sql.py",
+    "tests/security/test_cwe754_connection_faults.py",
     "tests/docs/test_site.py",
     "tests/browser/",
-    "tests/unit/_core/test_workers.py",
-    "tests/stores/test_redis_kinds.py",
+    "tests/flows/test_takeover.py",
+    "hardening/",
     "tests/servers/",
+    "tests/flows/test_outages.py",
+    "tests/stores/test_redis_kinds.py",
+    "tests/stores/test_redis_failover.py",
+    "tests/unit/_core/test_workers.py",
+    "tests/integrations/django_project/test_full_project.py",
+    "tests/security/test_cwe488_connection",
     "examples/",
 )
 #: This module starts each of twenty servers once.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -72,8 +73,13 @@ def template() -> Catalog:
     return made
 
 
-def admin_labels() -> Iterator[tuple[str, list[str]]]:
-    """Yield each label of Django's admin, with the comment above it."""
+@cache
+def admin_labels() -> tuple[tuple[str, list[str]], ...]:
+    """Return each label of Django's admin, with the comment above it."""
+    return tuple(_admin_labels())
+
+
+def _admin_labels() -> Iterator[tuple[str, list[str]]]:
     words = {"pgettext": ((1, "c"), 2), "pgettext_lazy": ((1, "c"), 2)}
     for path in sorted(DJANGO.rglob("*.py")):
         found = extract_from_file(

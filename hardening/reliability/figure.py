@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.redis_server import RedisServer
 from tests.stores.databases import MariaDB, PostgreSQL, Server
+from tests.support.patience import HANGS
 from tiktok_oauth_middleware import SQLStore
 
 #: The stores that processes can share, and the program that each needs.
@@ -77,7 +78,8 @@ def served(store: str) -> Iterator[tuple[str, Server]]:
             url = prepare(database.port)
         else:
             url = database.url()
-            made = SQLStore(url)
+            # On a busy machine a server that has just started takes longer than usual.
+            made = SQLStore(url, timeout=HANGS)
             made.create_table()
             made.close()
         yield url, database

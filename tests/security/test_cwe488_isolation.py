@@ -29,7 +29,7 @@ from ..conftest import API, LOGIN, ORIGIN, PAGE, flask_app, starlette_app
 from ..support.patience import HANGS
 
 USERS = 50
-REQUESTS = 40
+REQUESTS = 20
 LIFE = 7200
 #: Seconds by which the clock moves before each wave of requests, when none is running.
 #: First no token is due, then all are due but valid, then all have expired.
@@ -94,7 +94,7 @@ def wrong(tiktok, person, response):
 
 
 def test_threads(settings, store, tiktok, clock, switching):
-    """50 users x 40 requests in threads of one WSGI app, with refreshes in between."""
+    """50 users x 20 requests in threads of one WSGI app, with refreshes in between."""
     app = TikTokOAuthWSGIMiddleware(
         flask_app().wsgi_app,
         settings,
@@ -126,7 +126,7 @@ def test_threads(settings, store, tiktok, clock, switching):
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_tasks(settings, store, tiktok, clock, anyio_backend):
-    """50 users x 40 requests in tasks of one ASGI app, with refreshes in between."""
+    """50 users x 20 requests in tasks of one ASGI app, with refreshes in between."""
     app = TikTokOAuthMiddleware(
         starlette_app(),
         settings,

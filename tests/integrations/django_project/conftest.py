@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,10 +41,27 @@ MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
 @pytest.fixture(scope="session")
-def migrated() -> None:
-    """Make the tables of both databases, once."""
-    call_command("migrate", verbosity=0)
-    call_command("migrate", database="other", verbosity=0)
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Make the tables of both databases, once for all processes of a run."""
+    from django.db import connections
+
+    common = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        common = common.parent
+    with (common / "migrated").open("a+") as made:
+        fcntl.flock(made, fcntl.LOCK_EX)
+        made.seek(0)
+        is_first = not made.read()
+        for alias in ("default", "other"):
+            path = Path(connections[alias].settings_dict["NAME"])
+            if is_first:
+                call_command("migrate", database=alias, verbosity=0)
+            connections[alias].close()
+            if is_first:
+                shutil.copy(path, common / f"migrated-{alias}")
+            else:
+                shutil.copy(common / f"migrated-{alias}", path)
+        made.write("yes")
 
 
 @pytest.fixture
