@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # asgiref 3.13.0, WsgiToAsgi: a warning at each request where `send` is not an async def.
 #
-# ASGI asks of `send` that it can be called and its result be awaited. asgiref's bridge for WSGI
-# apps hands it to async_to_sync, which warns of every callable that is not marked as a coroutine
-# function: an object with a method, a functools.partial of one that returns an awaitable, a
-# function that a middleware defines without async. The app works, and its log fills with a line
-# for each message. This affects anyone who wraps WsgiToAsgi in a middleware that passes `send` on
-# by a plain method, as fast ones do. We hand such an adapter a coroutine function.
+# ASGI requires of `send` only that it is callable and that its result can be awaited. asgiref's
+# bridge for WSGI apps hands it to async_to_sync, which warns of every callable that is not marked
+# as a coroutine function: an object with a method, a functools.partial of one that returns an
+# awaitable, a function that a middleware defines without async. The app works, and its log fills
+# with a line for each message. This affects anyone who wraps WsgiToAsgi in a middleware that
+# passes `send` on by a plain method, as fast ones do. We hand such an adapter a coroutine
+# function.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -109,7 +109,7 @@ def _add_check(commands: Any) -> None:
     check.add_argument(
         "--settings",
         metavar="MODULE:OBJECT",
-        help="a TikTokSettings, or what returns one, instead of the environment",
+        help="a TikTokSettings, or a function for one, instead of the environment",
     )
     check.add_argument(
         "--mount",
@@ -142,7 +142,7 @@ def _add_tokens(commands: Any) -> None:
     listed.set_defaults(run=_list)
     sweep = actions.add_parser(
         "sweep",
-        help="renew what ends soon, and report the grants that have ended",
+        help="renew tokens that end soon, and report grants that have ended",
         description="For cron. Exit code: 0, or 1 if a token could not be renewed.",
     )
     add_sweep_arguments(sweep, _seconds)

@@ -295,7 +295,7 @@ def test_sessions(chromium, page):
     other = chromium.new_context(base_url=page.base).new_page()
     for each in (other, page):
         each.goto("/sessions")
-        # A user of whom no other test leaves sessions.
+        # No other test leaves sessions of this user.
         each.get_by_text("Second creator").check()
         each.get_by_role("button", name="Continue").click()
         expect(each.get_by_text("you are here")).to_be_visible()

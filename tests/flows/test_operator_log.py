@@ -690,7 +690,7 @@ def test_failure_in_a_circle():
     ("host", "failure"),
     [("127.0.0.1", "refused"), ("no-such-name.invalid", "name_not_found")],
 )
-def test_really(host, failure, monkeypatch):
+def test_with_a_real_network(host, failure, monkeypatch):
     """With a real network the log says whether there was no listener or an unknown
     name.
     """

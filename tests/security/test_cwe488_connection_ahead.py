@@ -423,7 +423,7 @@ async def all_at_once(client, calls):
 
 
 class TestMiddleware:
-    """With the whole middleware: the redirect to TikTok has a connection opened."""
+    """With the whole middleware: the redirect to TikTok opens a connection."""
 
     def test_wsgi(self, server):
         """The second login of a process finds a connection that its redirect opened."""

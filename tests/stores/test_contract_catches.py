@@ -313,7 +313,7 @@ class OneLifetime(Right):
 
 
 class ReadsBefore(Right):
-    """What was created is found out before it is written."""
+    """The result is read before the rows are written."""
 
     def create_many(self, rows):
         found = [self.get(key) is None for key, _, _ in rows]

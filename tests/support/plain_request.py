@@ -1,4 +1,4 @@
-"""A request of no server, made of a method and headers."""
+"""A request without a server, made of a method and headers."""
 
 from __future__ import annotations
 

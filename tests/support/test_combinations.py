@@ -1,4 +1,4 @@
-"""Which combinations are run: all that may fail alone."""
+"""The chosen combinations include each one that may fail alone."""
 
 from __future__ import annotations
 

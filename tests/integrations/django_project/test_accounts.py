@@ -288,7 +288,7 @@ def test_page_after_a_failed_login(accounts, error):
     got_request_exception.disconnect(report)
     expected = {RuntimeError: 500, PermissionDenied: 403, StoreError: 503}[error]
     assert answer.status_code == expected
-    # Django reports what it makes a 500 of.
+    # Django reports an exception that it answers with 500.
     assert reported == [raised] * (expected == 500)
     assert [name for name in dict(browser.client.cookies) if "tiktok" in name] == []
     assert "/auth/tiktok/login" in browser.get("/member").headers["location"]

@@ -46,7 +46,7 @@ class Command(BaseCommand):
         add_list_arguments(tokens, float)
         sweep = commands.add_parser(
             "sweep",
-            help="renew what ends soon",
+            help="renew tokens that end soon",
             description="For cron. Exit code: 0, or 1 if a token could not be renewed.",
         )
         add_sweep_arguments(sweep, float)
