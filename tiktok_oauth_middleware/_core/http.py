@@ -8,7 +8,16 @@ can send any value.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
+from collections.abc import (
+    Set as AbstractSet,
+)
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -26,7 +35,10 @@ LONGEST_VALUE = 8192
 COOKIE_LIMIT = 4096
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_COOKIE_VALUE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
+#: To delete the allowed characters takes a third of the time of a regular expression.
+_PRINTABLE = bytes(range(0x20, 0x7F))
+#: RFC 6265 section 4.1.1: no space, quotation mark, comma, semicolon or backslash.
+_IN_COOKIE = _PRINTABLE.translate(None, b' ",;\\')
 
 
 class FinishedLogin(NamedTuple):
@@ -72,22 +84,33 @@ class Request:
     begun_logins: Sequence[tuple[int, bytes]] = ()
     #: Set by the callback, if it signed the browser in.
     finished: FinishedLogin | None = None
-    _by_name: dict[bytes, list[bytes]] = field(default_factory=dict, init=False)
+    #: The last value of each header; made at the first use.
+    _last_by_name: dict[bytes, bytes] = field(default_factory=dict, init=False)
 
     def without_cookies(self) -> Request:
         """Remove the cookies, which an app could find in frames; return the request."""
         self.headers = [pair for pair in self.headers if pair[0] != b"cookie"]
         self.for_app = None
-        self._by_name = {}
+        self._last_by_name = {}
         return self
 
     def all(self, name: bytes) -> list[bytes]:
         """Return every value of the header `name` (lower case), in order."""
-        by_name = self._by_name
-        if not by_name:  # a login reads five, and each scan took 0.9 us
-            for key, value in self.headers:
-                by_name.setdefault(key, []).append(value)
-        return by_name.get(name, [])
+        by_name = self._by_name()
+        if name not in by_name:
+            return []
+        if len(by_name) == len(self.headers):  # each was sent once
+            return [by_name[name]]
+        return [value for key, value in self.headers if key == name]
+
+    def has_any(self, names: AbstractSet[bytes]) -> bool:
+        """Whether a header with one of these names (lower case) was sent."""
+        return not names.isdisjoint(self._by_name())
+
+    def _by_name(self) -> dict[bytes, bytes]:
+        if not self._last_by_name:  # a login reads six, and each scan took 0.9 us
+            self._last_by_name = dict(self.headers)
+        return self._last_by_name
 
     def one(self, name: bytes) -> bytes | None:
         """Return the value of a header sent at most once; b"" if sent more often.
@@ -101,7 +124,7 @@ class Request:
         return values[0].strip(b" \t") if len(values) == 1 else b""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Response:
     """A complete response of the middleware, in memory."""
 
@@ -111,16 +134,21 @@ class Response:
     body: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
+        # All values at once, and no regular expression for each header, which took a
+        # fifth of a login's time.
+        names = [name for name, _ in self.headers]
+        values = "".join([value for _, value in self.headers])
+        if is_sendable(values) and all(map(_is_name, names)):
+            return
         for name, value in self.headers:
-            # Not by a regular expression for each header, which took a fifth of a
-            # login's time.
             if not (_is_name(name) and is_sendable(value)):
                 message = f"not a header we may send: {name!r}"
                 raise ValueError(message)
 
 
 def is_sendable(value: str) -> bool:
-    return value.isascii() and value.isprintable()
+    """Whether a header may have a value: printable ASCII only."""
+    return value.isascii() and not value.encode().translate(None, _PRINTABLE)
 
 
 @lru_cache(maxsize=64)
@@ -129,7 +157,7 @@ def _is_name(text: str) -> bool:
     return _TOKEN.fullmatch(text) is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Cookie:
     """A cookie to set; an empty value deletes one that has the same attributes.
 
@@ -152,7 +180,8 @@ class Cookie:
         """
         if (
             not _TOKEN.fullmatch(self.name)
-            or not _COOKIE_VALUE.fullmatch(self.value)
+            or not self.value.isascii()
+            or self.value.encode().translate(None, _IN_COOKIE)
             or len(self.name) + len(self.value) > COOKIE_LIMIT
         ):
             message = f"not a cookie we may set: {self.name!r}"

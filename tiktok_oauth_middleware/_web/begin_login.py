@@ -96,7 +96,8 @@ class BeginLogin:
             request.query, usual, mount_point.own_paths, mount_point.origin
         )
         transaction = self.transactions.create(return_to, requested, prompt, carried)
-        transaction = replace(transaction, connects_to=connects_to)
+        if connects_to:
+            transaction = replace(transaction, connects_to=connects_to)
         response, transaction = self.redirect_to_tiktok(request, transaction, usual)
         if response is None:
             return ErrorPage(code="query_too_long")
@@ -243,6 +244,8 @@ class BeginLogin:
     def requested_scopes(request: Request, mount_point: MountPoint) -> frozenset[str]:
         """Return the scopes in the query; BadQuery if one may not be requested."""
         text = read_query(request.query, ["scopes"]).get("scopes", "")
+        if not text:
+            return frozenset()
         if len(text) > _LONGEST_SCOPES:
             raise BadQuery
         requested = parse_scopes(text)

@@ -85,6 +85,9 @@ class _Sent(NamedTuple):
     groups: Mapping[bytes, _Group]
 
 
+_NOTHING_SENT = _Sent({}, frozenset(), {})
+
+
 class LoginCookies:
     """Writes, reads and deletes the cookies of pending logins."""
 
@@ -164,6 +167,8 @@ class LoginCookies:
             head = digest[:_TAG_BYTES] + bytes((number << 4 | count,))
             value = to_text(head + piece)
             new.append(self._names.login(str(slot), value, self._max_age))
+        if not sent.values:
+            return new
         stays = {str(slot) for slot in (*taken, *others, *sent.readable)}
         return [*self._deleted(set(sent.values) - stays), *new]
 
@@ -232,6 +237,8 @@ class LoginCookies:
 
     def _sent(self, headers: Headers) -> _Sent:
         found = find_all(headers, self._names.login_prefix.encode())
+        if not found:
+            return _NOTHING_SENT
         by_tag: dict[bytes, list[_Part]] = {}
         for slot in range(SLOTS):
             value = found.get(str(slot))

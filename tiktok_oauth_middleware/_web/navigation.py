@@ -20,7 +20,7 @@ _LONGEST_REFERER = 8192
 _RANGES = 32
 # WSGI servers join repeated headers with a comma, but a comma may also be in a URL.
 _SECOND_URL = re.compile(rb",[ \t]*[A-Za-z]+://")
-_PURPOSES = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
+_PURPOSES = frozenset((b"sec-purpose", b"purpose", b"x-purpose", b"x-moz"))
 
 
 def is_prefetch(request: Request) -> bool:
@@ -28,9 +28,9 @@ def is_prefetch(request: Request) -> bool:
 
     Headers of more than `_LONGEST_HEADER` bytes are not read and count as a prefetch.
     """
-    purposes = b",".join(value for name in _PURPOSES for value in request.all(name)[:4])
-    if not purposes:
+    if not request.has_any(_PURPOSES):
         return False
+    purposes = b",".join(value for name in _PURPOSES for value in request.all(name)[:4])
     if len(purposes) > _LONGEST_HEADER:
         return True
     purposes = purposes.lower()
@@ -188,9 +188,9 @@ def is_other_host(request: Request, origin: str) -> bool:
     No access depends on the result: a client can send any Host, and proxies change it.
     """
     host = request.one(b"host")
-    if not host or not _HOST.fullmatch(host):
-        return False
     scheme, _, ours = origin.partition("://")
+    if not host or host == ours.encode() or not _HOST.fullmatch(host):
+        return False
     theirs = host.decode().lower()
     theirs = theirs.removesuffix(f":{DEFAULT_PORTS.get(scheme)}")
     return theirs != ours and _kind_of_host(theirs) == _kind_of_host(ours)

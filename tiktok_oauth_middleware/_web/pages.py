@@ -97,6 +97,7 @@ BASE_HEADERS: tuple[tuple[str, str], ...] = (
 )
 #: Of a response without a body: PEP 3333's own checker requires a type.
 PLAIN = (("content-type", "text/plain; charset=utf-8"),)
+_REDIRECT_HEADERS = (*BASE_HEADERS, *PLAIN)
 #: Of pages and JSON only. When the user goes Back to an address that redirects to
 #: another site with this header, WebKit 2.50.6 waits for ever; and the page at the end
 #: of the redirects has a policy of its own.
@@ -234,12 +235,14 @@ class Pages:
 
     def render(self, answer: Answer, request: Request) -> Response:
         """Return a response unchanged; render an `ErrorPage` into one."""
+        if isinstance(answer, Response):
+            return answer
         ranges = language_ranges(request)
         is_negotiated = request.language is None
         return self.render_for(answer, ranges, is_negotiated=is_negotiated)
 
     def render_for(
-        self, answer: Answer, ranges: LanguageRanges, *, is_negotiated: bool
+        self, answer: ErrorPage, ranges: LanguageRanges, *, is_negotiated: bool
     ) -> Response:
         """Return the response for a reader who prefers these languages.
 
@@ -252,8 +255,6 @@ class Pages:
             is_negotiated: whether `ranges` are from Accept-Language; then the response
                 varies by it.
         """
-        if isinstance(answer, Response):
-            return answer
         if not answer.reference and PROBLEMS[answer.code].status >= _ERROR:
             answer = replace(answer, reference=secrets.token_hex(4))
             logger.info("request refused [%s]: %s", answer.reference, answer.code)
@@ -452,24 +453,28 @@ def without_referrer(response: Response) -> Response:
 
 def head_size(response: Response) -> int:
     """Return about how many bytes the head of a response takes."""
-    lines = (len(name) + len(value) + 4 for name, value in response.headers)
-    return _STATUS_LINE + sum(lines)
+    return _STATUS_LINE + _size(response.headers)
+
+
+def _size(headers: Iterable[tuple[str, str]]) -> int:
+    return sum([len(name) + len(value) + 4 for name, value in headers])
 
 
 def redirect(location: str, *, cookies: Iterable[Cookie] = ()) -> Response:
     """Return a redirect; 303 makes the browser's next request a GET."""
-    set_cookies = (cookie.header() for cookie in cookies)
-    leads_to = ("location", location)
-    return Response(303, (*BASE_HEADERS, *PLAIN, leads_to, *set_cookies))
+    set_cookies = [cookie.header() for cookie in cookies]
+    return Response(303, (*_REDIRECT_HEADERS, ("location", location), *set_cookies))
 
 
 def redirect_with_cookies(location: str, cookies: Sequence[Cookie]) -> Response:
     """Return a redirect with cookies, and as many deletions as `HEAD_LIMIT` allows."""
     kept = [cookie for cookie in cookies if cookie.value]
+    if len(kept) == len(cookies):
+        return redirect(location, cookies=kept)
     room = HEAD_LIMIT - head_size(redirect(location, cookies=kept))
     deletions = []
     for cookie in [c for c in cookies if not c.value][:DELETED_AT_ONCE]:
-        room -= sum(map(len, cookie.header())) + 4
+        room -= _size([cookie.header()])
         if room >= 0:
             deletions.append(cookie)
     return redirect(location, cookies=[*deletions, *kept])

@@ -54,10 +54,10 @@ class RecentLogins:
 
     def remember(self, state: str, return_to: str, scopes: str) -> None:
         """Keep where a login leads, and the scopes that it requests one by one."""
-        begun = _Begun(self._clock(), return_to, scopes)
+        key, begun = _key(state), _Begun(self._clock(), return_to, scopes)
         with self._guard:
-            before = self._begun.pop(_key(state), None)
-            self._begun[_key(state)] = begun
+            before = self._begun.pop(key, None)
+            self._begun[key] = begun
             self._size += begun.size - (before.size if before else 0)
             while self._begun and self._is_too_much(next(iter(self._begun.values()))):
                 _, oldest = self._begun.popitem(last=False)

@@ -22,6 +22,7 @@ from tiktok_oauth_middleware._core.return_to import safe_return_to
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.authorize import AuthorizationRequest
 from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
+from tiktok_oauth_middleware._session.cookie import to_text
 from tiktok_oauth_middleware._session.record import SERVER_CLOCK_SKEW
 
 from .carried import pack_carried, unpack_carried
@@ -46,7 +47,7 @@ _PROMPTS: tuple[Prompt, ...] = get_args(Prompt)
 _VERSION = "5"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class LoginTransaction:
     """One pending login, as its cookies carry it."""
 
@@ -148,9 +149,10 @@ class LoginTransactions:
         carried: Mapping[str, str],
     ) -> LoginTransaction:
         """Return a new transaction with a new state and verifier."""
+        drawn = secrets.token_bytes(64)
         return LoginTransaction(
-            state=Secret(secrets.token_urlsafe(32)),
-            verifier=Secret(secrets.token_urlsafe(32) if self.settings.pkce else ""),
+            state=Secret.of(to_text(drawn[:32])),
+            verifier=Secret.of(to_text(drawn[32:]) if self.settings.pkce else ""),
             return_to=return_to,
             created_at=int(self.clock()),
             requested=join_scopes(requested),
@@ -189,15 +191,14 @@ class LoginTransactions:
         if cookies is None:
             return None
         self.connect_ahead()
-        new = {cookie.name for cookie in cookies}
-        kept = [cookie for cookie in others if cookie.name not in new]
-        return redirect_with_cookies(
-            self._authorize_url(transaction), [*cookies, *kept]
-        )
+        if others:
+            new = {cookie.name for cookie in cookies}
+            cookies += [cookie for cookie in others if cookie.name not in new]
+        return redirect_with_cookies(self._authorize_url(transaction), cookies)
 
     def _authorize_url(self, transaction: LoginTransaction) -> str:
         usual = self.settings.scopes
-        further = sorted(split_scopes(transaction.requested) - set(usual))
+        further = sorted(split_scopes(transaction.requested).difference(usual))
         request = AuthorizationRequest(
             client_key=self.settings.client_key,
             redirect_uri=self.settings.redirect_uri,
