@@ -106,8 +106,6 @@ class AsyncBackend:
     async def single_flight(
         self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, wait: bool
     ) -> T:
-        from anyio import Event
-
         calls: dict[Hashable, SharedCall] = self._here().setdefault("calls", {})
         while True:
             call = calls.get(key)
@@ -118,6 +116,8 @@ class AsyncBackend:
             await call.done.wait()
             if call.has_result():
                 return call.result  # type: ignore[no-any-return]
+        from anyio import Event  # not by each of a thousand requests that wait
+
         mine = calls[key] = SharedCall(Event())
 
         def finish() -> None:
