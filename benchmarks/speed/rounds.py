@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import random
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 #: A function that does a thing the given number of times.
@@ -37,21 +39,44 @@ async def compare(
     seed: int = 1,
 ) -> dict[str, Cost]:
     """Return the cost of one call of each case, all measured in the same rounds."""
-    draw = random.Random(seed)
     sizes = {name: await _calls(block, block_seconds) for name, block in cases.items()}
     spent: dict[str, list[float]] = {name: [] for name in cases}
-    names = list(cases)
     gc.collect()
     gc.disable()
     try:
-        for _ in range(rounds):
-            draw.shuffle(names)
-            for name in names:
-                spent[name].append(await _timed(cases[name], sizes[name]))
-            gc.collect()
+        for number, name in enumerate(shuffled(cases, rounds, seed), 1):
+            spent[name].append(await _timed(cases[name], sizes[name]))
+            if number % len(cases) == 0:
+                gc.collect()
     finally:
         gc.enable()
     return {name: cost_of(values) for name, values in spent.items()}
+
+
+def shuffled(names: Iterable[str], rounds: int, seed: int = 1) -> Iterator[str]:
+    """Yield each name once a round, in random order within each round."""
+    draw, order = random.Random(seed), [*names]
+    for _ in range(rounds):
+        draw.shuffle(order)
+        yield from order
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Keep this thread, and the threads and processes that it starts, on one core.
+
+    Otherwise a round trip to a server on this machine takes two or three times as long
+    whenever the kernel runs the two sides on different cores.
+    """
+    if not hasattr(os, "sched_setaffinity"):  # only Linux has it
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 async def _calls(block: Block, seconds: float) -> int:

@@ -17,7 +17,7 @@ from tiktok_oauth_middleware import RedisStore, SQLiteStore, TikTokOAuthMiddlewa
 
 from . import peers
 from .requests import asking, starsession_app, starsession_cookie
-from .rounds import Block, compare
+from .rounds import Block, compare, on_one_core
 from .row import Row
 from .world import (
     FOREIGN,
@@ -141,8 +141,9 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
             curve="a request, ASGI" if target == "T4" else "",
         )
     if shutil.which("redis-server") is not None:
-        async for row in _redis(rounds):
-            yield row
+        with on_one_core():
+            async for row in _redis(rounds):
+                yield row
 
 
 def _sqlite(folder: str, name: str) -> tuple[Any, _Clock, list[str]]:
