@@ -25,6 +25,8 @@ _SHORTEST_SECRET = 4
 
 def one_line(text: str, limit: int = LIMIT) -> str:
     """Return `text` cut at `limit` characters, with control characters escaped."""
+    if not text:
+        return ""
     cut = text[: limit + 1]
     shown = _UNPRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", cut)
     return shown if len(shown) <= limit else shown[:limit] + "…"
@@ -32,6 +34,8 @@ def one_line(text: str, limit: int = LIMIT) -> str:
 
 def mask(text: str, secrets: Iterable[str]) -> str:
     """Return `text` with each of `secrets` in it replaced by asterisks."""
+    if not text:
+        return ""
     for secret in sorted(
         secrets, key=len, reverse=True
     ):  # one may be the beginning of another

@@ -145,6 +145,8 @@ def retry_after_seconds(header: str, now: float | None) -> float | None:
         header: the value of the header, or "".
         now: seconds since 1970; None leaves dates unread.
     """
+    if not header:
+        return None
     if re.fullmatch(r"[0-9]{1,9}", header):
         return min(float(header), _LONGEST_WAIT)
     if now is None or not header.isascii() or len(header) > _LONGEST_DATE:
@@ -170,9 +172,7 @@ def read_json_object(body: bytes | str) -> dict[str, Any] | None:
     """
     try:
         text = body if isinstance(body, str) else body.decode()
-        read = json.loads(
-            text, parse_constant=_refuse_constant, object_pairs_hook=_unique_names
-        )
+        read = _DECODER.decode(text)
     except (ValueError, RecursionError):
         return None
     return read if isinstance(read, dict) else None
@@ -188,3 +188,8 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)  # NaN and Infinity are not JSON
+
+
+_DECODER = json.JSONDecoder(
+    parse_constant=_refuse_constant, object_pairs_hook=_unique_names
+)

@@ -103,17 +103,22 @@ class Emitter:
             raised: the exception of the app's own code; the log gets its traceback,
                 which must not contain a frame of a flow.
         """
-        cause, detail = Cause(""), ""
+        cause, detail, is_logged = Cause(""), "", True
         with self._reporting("the log", event):
             detail = str(why)
             if isinstance(why, Exception):
                 cause = cause_of(why, event.name)
             event = _with_texts_of(why, event)
+            is_logged = logger.isEnabledFor(
+                level or _level(event.name, event.reason, cause)
+            )
         if self._traces is not None and self._traces.is_provided():
             with self._reporting("the traces", event):
                 shown = _level(event.name, event.reason, cause)
                 user = self._hash("user", event.open_id or "")
                 self._traces.report(event, cause, level or shown, user)
+        if not (is_logged or self._on_event or self._meter):
+            return  # a task for no listener would take 15 us
         record = partial(self._log, event, detail, cause, session, level, raised)
         emit = partial(self._call_listeners, event, cause, record)
         failure: Exception | None = None

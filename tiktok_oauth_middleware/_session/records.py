@@ -332,8 +332,11 @@ class Records:
 
         A record that cannot be opened authenticates no request, and is replaced.
         """
+        written = await self._write(record_id, None, record)
+        if written is not None:
+            return written
         sealed = await self._store.get(self._key(record_id))
-        if sealed is not None and self._unsealed_or_warn(record_id, sealed) is not None:
+        if sealed is None or self._unsealed_or_warn(record_id, sealed) is not None:
             return None
         return await self._write(record_id, sealed, record)
 

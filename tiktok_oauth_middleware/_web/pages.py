@@ -468,13 +468,13 @@ def redirect(location: str, *, cookies: Iterable[Cookie] = ()) -> Response:
 
 def redirect_with_cookies(location: str, cookies: Sequence[Cookie]) -> Response:
     """Return a redirect with cookies, and as many deletions as `HEAD_LIMIT` allows."""
-    kept = [cookie for cookie in cookies if cookie.value]
-    if len(kept) == len(cookies):
-        return redirect(location, cookies=kept)
-    room = HEAD_LIMIT - head_size(redirect(location, cookies=kept))
+    headers = (*_REDIRECT_HEADERS, ("location", location))
+    kept = [cookie.header() for cookie in cookies if cookie.value]
+    room = HEAD_LIMIT - _STATUS_LINE - _size(headers) - _size(kept)
     deletions = []
     for cookie in [c for c in cookies if not c.value][:DELETED_AT_ONCE]:
-        room -= _size([cookie.header()])
+        deletion = cookie.header()
+        room -= _size([deletion])
         if room >= 0:
-            deletions.append(cookie)
-    return redirect(location, cookies=[*deletions, *kept])
+            deletions.append(deletion)
+    return Response(303, (*headers, *deletions, *kept))

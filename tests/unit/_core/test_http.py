@@ -42,6 +42,20 @@ def test_doubled_header_has_no_value():
     assert request.all(b"origin") == [b"x", b"x"]
 
 
+def test_values_of_a_repeated_header_keep_their_order():
+    """Every value of a repeated header is found, and so is a header that is not."""
+    request = a_request(("accept", "a"), ("host", "x"), ("accept", "b"))
+    assert request.all(b"accept") == [b"a", b"b"]
+    assert request.all(b"host") == [b"x"]
+
+
+def test_any_of_several_headers():
+    """It is known whether one of several headers was sent, whatever its value."""
+    request = a_request(("purpose", ""), ("host", "x"))
+    assert request.has_any({b"purpose", b"x-moz"})
+    assert not request.has_any({b"sec-purpose", b"x-moz"})
+
+
 # --- read_query --------------------------------------------------------------------
 
 

@@ -69,3 +69,21 @@ def test_error_without_a_text(seen, caplog):
     assert [event.name for event in seen] == ["logout"]
     assert "the log raised ValueError at logout" in caplog.text
     assert "logout: user" in caplog.text
+
+
+@pytest.mark.parametrize("is_logged", [True, False])
+def test_event_without_a_listener(is_logged, caplog):
+    """No code is called for an event that nothing listens to; the log is a listener."""
+    calls = []
+
+    class CountingBackend(ThreadBackend):
+        async def call_app_code(self, call):
+            calls.append(call)
+            return await super().call_app_code(call)
+
+    emitter = Emitter(CountingBackend(), b"key", None, None)
+    level = logging.INFO if is_logged else logging.WARNING
+    with caplog.at_level(level, "tiktok_oauth_middleware"):
+        run(emitter(Event(name="logout")))
+    assert len(calls) == is_logged
+    assert ("logout" in caplog.text) == is_logged
