@@ -132,7 +132,9 @@ class Site:
         user = self._chance.choice(free)
         cookie = self._cookies[user]
         answer = await self._ask("call", "/api", cookie, user=user)
-        if answer.status != 200 or self._cookies.get(user) != cookie:
+        # A login that began meanwhile ends the session before its answer is here.
+        is_outdated = user in self._busy or self._cookies.get(user) != cookie
+        if answer.status != 200 or is_outdated:
             return
         signed_in, open_id, token = answer.who
         if not signed_in:

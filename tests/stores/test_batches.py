@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from tiktok_oauth_middleware import MemoryStore, RedisStore, SQLiteStore, SQLStore
+from tiktok_oauth_middleware import (
+    MemoryStore,
+    RedisStore,
+    SQLiteStore,
+    SQLStore,
+    StoreError,
+)
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
@@ -111,6 +121,68 @@ def test_sqlite_writes_a_hundred_rows_at_once(tmp_path: Path) -> None:
     assert all(store.create_many(ROWS))
     assert [text for text in statements if text == "COMMIT"] == ["COMMIT"] * 2
     store.close()
+
+
+class Cutting:
+    """A proxy that closes each connection after some bytes were sent through it."""
+
+    def __init__(self, port: int, most: int) -> None:
+        self._port, self._most = port, most
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self.cuts = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                server = socket.create_connection(("127.0.0.1", self._port))
+                for work in (self._send, self._answer):
+                    threading.Thread(target=work, args=(client, server)).start()
+
+    def _send(self, client: socket.socket, server: socket.socket) -> None:
+        left = self._most
+        with suppress(OSError):
+            while left and (data := client.recv(left)):
+                server.sendall(data)
+                left -= len(data)
+            self.cuts += not left
+        server.shutdown(socket.SHUT_WR)
+
+    def _answer(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while data := server.recv(65536):
+                client.sendall(data)
+        client.close()
+        server.close()
+
+    def close(self) -> None:
+        self._listening.close()
+
+
+@pytest.mark.parametrize("in_a_loop", [False, True])
+def test_redis_writes_no_part_of_a_batch(redis_url: str, in_a_loop: bool) -> None:
+    """If a connection is lost while rows are sent, none of them is written."""
+    parts = urlsplit(redis_url)
+    assert parts.port is not None
+    proxy = Cutting(parts.port, 60_000)
+    place = parts.netloc.replace(str(parts.port), str(proxy.port))
+    name = uuid.uuid4().hex
+    rows = [(f"{name}:{number}", b"v" * 1000, 60.0) for number in range(200)]
+    store = RedisStore(parts._replace(netloc=place).geturl(), timeout=30)
+
+    async def write() -> None:
+        await store.acreate_many(rows)
+
+    with pytest.raises(StoreError):
+        asyncio.run(write()) if in_a_loop else store.create_many(rows)
+    assert proxy.cuts
+    proxy.close()
+    store.close()
+    server = RedisStore(redis_url)
+    assert server.get_many([key for key, _, _ in rows]) == [None] * len(rows)
+    server.close()
 
 
 def test_a_batch_that_fails_is_not_half_written(tmp_path: Path) -> None:

@@ -346,7 +346,8 @@ class Records:
         """Write new records, each together with another new row.
 
         Databases write both of them or none, since stores write an even number of rows
-        at once. Unlike `create`, it leaves a record that cannot be opened.
+        at once; a cluster of Redis may stop between the two. Unlike `create`, it leaves
+        a record that cannot be opened.
 
         Args:
             records: ids, records, and the key, value and time to live of a row.
