@@ -21,6 +21,8 @@ import pytest
 from tiktok_oauth_middleware import (
     ConfigurationError,
     TikTokOAuthError,
+    TikTokOAuthMiddleware,
+    TikTokOAuthWSGIMiddleware,
     TikTokSettings,
     TikTokTokens,
 )
@@ -366,6 +368,22 @@ def test_exceptions_of_settings(wrong, is_env):
             TikTokSettings(**given)
     texts = texts_behind(raised.value)
     assert [text for text in texts for secret in secrets if secret in text] == []
+
+
+@pytest.mark.parametrize("kind", [TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware])
+def test_exceptions_of_stores(kind):
+    """The traceback about a store without a driver has no password in its frames."""
+
+    def app(*_):
+        raise AssertionError
+
+    store = "postgresql+nodriver://user:secret-password@host/name"
+    settings = make_settings(store=store)
+    with pytest.raises(ConfigurationError) as raised:
+        kind(app, settings)
+    texts = texts_behind(raised.value)
+    assert texts
+    assert [text for text in texts if "secret-password" in text] == []
 
 
 def test_the_walk_finds():

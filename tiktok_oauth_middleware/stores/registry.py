@@ -62,9 +62,17 @@ def open_store(url: str, *, clock: Clock = time.time) -> Store:
     """
     url = reveal(url)
     fault = store_fault(url)
-    if fault is not None:
-        raise ConfigurationError(fault)
-    return _kind_of(url).open(url, clock)
+    failure = None if fault is None else ConfigurationError(fault)
+    if failure is None:
+        try:
+            return _kind_of(url).open(url, clock)
+        except ConfigurationError as error:
+            failure = error.with_traceback(None)
+            if error.__context__ is not None:
+                error.__context__.with_traceback(None)
+    # Reporters of exceptions record the locals of every frame: here, a password.
+    url = ""
+    raise failure
 
 
 def store_fault(url: str) -> str | None:
