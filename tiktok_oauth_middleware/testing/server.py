@@ -478,8 +478,8 @@ def serve(fake: FakeTikTok, host: str, port: int, *, scopes: str = "") -> None:
     ]
     if not is_kept:
         lines.append(
-            "(This key could not be kept. The next start prints another key, which"
-            " cannot read the tokens that were stored with this one.)"
+            "(This key could not be kept. Each paste makes another key, which cannot"
+            " read the tokens that were stored with this one.)"
         )
     lines += [
         "(If your app is on another port than 8000, write its port into"
