@@ -413,7 +413,7 @@ def _waits_for_the_store(nodeid: str) -> bool:
 def store(request: pytest.FixtureRequest, tmp_path: Any, clock: Clock) -> Iterator[Any]:
     """Return a store; Redis computes expiry by its own clock.
 
-    Tests set `clock`, by which all records are judged. A test of expiry in the store
+    Tests set `clock`, which decides whether a record is valid. A test of expiry in the store
     itself names the stores that it needs.
     """
     made: Any
@@ -485,7 +485,7 @@ def meddled(settings: TikTokSettings, clock: Clock) -> MeddledTikTok:
 
 
 def another_service(world: World) -> SessionService:
-    """Return the users of this app as another process has them, by the same store."""
+    """Return the service of another process of this app, with the same store."""
     return SessionService(
         world.settings,
         ThreadBackend(),
@@ -533,7 +533,7 @@ def browser(world: World) -> Browser:
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-#: Chromium without its windows, which takes half of the time for a page.
+#: Headless Chromium, which takes half as long for a page.
 HEADLESS = shutil.which("chromium-headless-shell") or CHROMIUM
 
 

@@ -338,7 +338,7 @@ class TikTokAuth:
         return ()
 
     def _set_cookie(self, cookie: Cookie) -> None:  # noqa: ARG002 - none here
-        """Have the response set a cookie; each middleware has its own."""
+        """Add a cookie to the response; each middleware overrides this."""
         raise ConfigurationError(NO_RESPONSE)
 
     def connect_url(self, next: str | None = None, scopes: Iterable[str] = ()) -> str:

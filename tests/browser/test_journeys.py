@@ -240,7 +240,7 @@ def test_login(opened, site):
 def test_back_after_logout(opened, site):
     """After a logout neither Back nor a reload shows a page that is `no-store`.
 
-    Except Back in WebKit over plain http: it keeps pages with `no-store` in memory there.
+    Back in WebKit over plain http does: it keeps pages with `no-store` in memory there.
     """
     tab, other = opened.tab(), opened.tab()
     log_in(tab, site, "/members/1")

@@ -223,7 +223,7 @@ class TestOutage:
 
     @pytest.fixture
     def outage(self, world, tokens, meanwhile):
-        """Have the access end during the next login, and the store fail after it."""
+        """End the access during the next login, and make the store fail after that."""
 
         def happen():
             ends(world, tokens, "withdrawal")()

@@ -709,7 +709,7 @@ def test_connections_closed_by_the_server_are_replaced_in_a_loop(
 
 
 def _end_connections(driver: str, url: str, store: SQLStore) -> None:
-    """Have the server close every connection that the store keeps."""
+    """Close every connection that the store keeps, at the server."""
     kept = kept_in_loop(store)
     assert kept
     engine = sa.create_engine(blocking_url(url), isolation_level="AUTOCOMMIT")

@@ -3,14 +3,14 @@
 Most tests of flows could run with each of asyncio, Trio and WSGI, on each store, with
 each of their own parameters. This product was half of all tests, and almost none of it
 could fail alone: flows are the same code for all, the middlewares and the stores have
-their own test suites, and `WHOLE` lists the modules in which one affects another. So of
-the product
+their own test suites, and `WHOLE` lists the modules in which one affects another. So these
+combinations of the product are run:
 
-- every middleware and event loop is run, and every store, with every other parameter; which
-  store goes with which of the others changes from function to function and from one
-  parameter to the next, so that each pair is met by a third of the tests;
-- where the store is always the same, every parameter is run under WSGI and under ASGI, with
-  asyncio and Trio in turn.
+- each further parameter with every middleware, event loop and store. The store that goes
+  with a middleware differs between functions and parameters, so that each pair is run by
+  a third of the tests;
+- if the store is always the same, each parameter under WSGI and under ASGI, with asyncio
+  and Trio in turn.
 
 ``COMBINATIONS=all`` runs the product. A test that is named with its
 parameters is run.

@@ -156,7 +156,7 @@ class SessionService:
         )
 
     def check_workers(self, evidence: str | None = None) -> None:
-        """Have a store that only this process can use warn if there are other workers.
+        """If only this process can use the store, make it warn of other workers.
 
         Args:
             evidence: how other workers were detected; None to let the store check.

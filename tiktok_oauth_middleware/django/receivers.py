@@ -31,7 +31,7 @@ def connect() -> None:
 
 
 def _logged_out(request: Any = None, **_: Any) -> None:
-    """Have the middleware end the TikTok session after the response."""
+    """Request that the middleware ends the TikTok session after the response."""
     if request is not None:
         request._tiktok_ends = True
 

@@ -37,7 +37,7 @@ return 1
 """
 
 _MAX_CONNECTIONS = 50
-#: For so many seconds after connections were dropped, that may cause any error.
+#: Seconds for which any error may be the result of connections that were dropped.
 _DROP_SECONDS = 2.0
 
 

@@ -432,7 +432,7 @@ class Provider:
         """Answer the revoke endpoint, which ends every token of the user.
 
         Returns:
-            Whose access was removed.
+            The open_id of the user whose access was removed.
 
         Raises:
             OAuthRefused: with TikTok's error body.
