@@ -34,6 +34,15 @@ WHOLE = (
     "tests/security/test_cwe754",
 )
 LOOPS = ("asyncio", "trio")
+#: The parameters that say how a test calls: through a middleware, or as a job.
+CALLERS = ("shell", "backend", "ask")
+#: Their values, as names of event loops, or "wsgi" for threads.
+CALLS = {
+    **{name: name for name in (*LOOPS, "wsgi")},
+    **{f"aget on {name}": name for name in LOOPS},
+    "blocking": "wsgi",
+    "get": "wsgi",
+}
 
 
 class Combination(NamedTuple):
@@ -51,20 +60,20 @@ def left_out(items: Iterable[pytest.Item]) -> Iterator[pytest.Item]:
     functions: dict[str, list[tuple[Combination, pytest.Item]]] = defaultdict(list)
     for item in items:
         callspec = getattr(item, "callspec", None)
-        if callspec is None or callspec.params.get("shell") not in (*LOOPS, "wsgi"):
+        if callspec is None or item.nodeid.startswith(WHOLE):
             continue
-        if not item.nodeid.startswith(WHOLE):
-            others = sorted(
-                (name, place)
-                for name, place in callspec.indices.items()
-                if name not in ("shell", "store")
-            )
-            combination = Combination(
-                callspec.params["shell"],
-                str(callspec.params.get("store")),
-                tuple(others),
-            )
-            functions[item.nodeid.partition("[")[0]].append((combination, item))
+        caller = next((name for name in CALLERS if name in callspec.params), "")
+        # Other tests have parameters of these names, too, with other values.
+        if (call := CALLS.get(str(callspec.params.get(caller)))) is None:
+            continue
+        others = sorted(
+            (name, place)
+            for name, place in callspec.indices.items()
+            if name not in (caller, "store")
+        )
+        store = str(callspec.params.get("store"))
+        combination = Combination(call, store, tuple(others))
+        functions[item.nodeid.partition("[")[0]].append((combination, item))
     for name, tests in functions.items():
         chosen = choose([combination for combination, _ in tests], crc32(name.encode()))
         yield from (item for combination, item in tests if combination not in chosen)
