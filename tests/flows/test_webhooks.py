@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
+from io import BytesIO
 
 import pytest
+from werkzeug.test import EnvironBuilder
+from werkzeug.wrappers import Response
 
 from tiktok_oauth_middleware import MemoryStore, TikTokOAuthWSGIMiddleware
 from tiktok_oauth_middleware._oauth.webhook_delivery import (
@@ -403,6 +406,32 @@ class Interrupted(MemoryStore):
             call, self.before_delete = self.before_delete, None
             call()
         return super().compare_and_set(key, old, new, ttl)
+
+
+class TestChunks:
+    """A webhook without a Content-Length, whose body comes in chunks."""
+
+    @pytest.mark.parametrize(("is_end_marked", "status"), [(True, 200), (False, 401)])
+    def test_wsgi(self, world, person, is_end_marked, status):
+        """WSGI: it is read if the server marks the end of the body, else refused."""
+        app = TikTokOAuthWSGIMiddleware(
+            flask_app().wsgi_app,
+            world.settings,
+            store=world.store,
+            transport=world.tiktok.transport,
+            clock=world.clock,
+        )
+        body = withdrawal(world, person)
+        environ = EnvironBuilder(
+            HOOK, method="POST", headers=signed(world, body)
+        ).get_environ()
+        environ |= {
+            "HTTP_TRANSFER_ENCODING": "chunked",
+            "wsgi.input": BytesIO(body),
+            "wsgi.input_terminated": is_end_marked,
+        }
+        answer = Response.from_app(app, environ)
+        assert answer.status_code == status
 
 
 class TestCheckedRecord:
