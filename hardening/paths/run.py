@@ -39,12 +39,15 @@ class Outcome:
 
 @contextmanager
 def _silenced(logger: logging.Logger) -> Iterator[None]:
-    before = logger.level
+    before = logger.level, logger.disabled
     logger.setLevel(logging.CRITICAL)
+    # BlackSheep sets the level of its logger again when an app is made.
+    logger.disabled = True
     try:
         yield
     finally:
-        logger.setLevel(before)
+        logger.setLevel(before[0])
+        logger.disabled = before[1]
 
 
 def differ(app: apps.App, count: int, seed: int) -> Outcome:
