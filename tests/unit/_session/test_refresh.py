@@ -140,6 +140,15 @@ class TestIsDue:
         clock.now = record.issued_at - ahead
         record = record._replace(retry_at=0)
         assert refresh.is_due(record) is due
+        assert refresh.is_due(record, Demand(within=600)) is due
+
+    def test_times_of_due(self, clock):
+        """A sweep reads no more than a difference between clocks and the longest
+        leeway require.
+        """
+        refresh = refresh_of(clock, refresh_leeway=100)
+        expected = (clock() + 600 + 110, clock() + 300)
+        assert refresh.times_of_due(600) == pytest.approx(expected, abs=0.001)
 
     @pytest.mark.parametrize(
         ("after", "due"), [(-1, True), (0, True), (1, False), (600, False), (601, True)]
