@@ -89,6 +89,7 @@ TESTS = {
         "unit/_session/test_refresh.py",
         "flows/test_refresh.py",
         "flows/test_refresh_rules.py",
+        "flows/test_outages.py",
         "flows/test_events.py",
     ],
 }

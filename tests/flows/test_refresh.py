@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from email.utils import formatdate
 
 import pytest
+
+from tiktok_oauth_middleware._observe.metrics import meter
+from tiktok_oauth_middleware._session import service
 
 SESSION = "__Host-tiktok"
 
@@ -186,3 +190,18 @@ class TestClocks:
         for _ in range(5):
             assert signed_in.get("/who").status_code == 200
         assert world.count("refresh_token") <= 1
+
+
+def test_without_opentelemetry(world, monkeypatch):
+    """Without OpenTelemetry's API a user logs in, gets a new token and logs out."""
+    monkeypatch.setitem(sys.modules, "opentelemetry.metrics", None)
+    # Not the process's meter, which was found earlier.
+    monkeypatch.setattr(service, "meter", meter.__wrapped__)
+    browser = world.start().browser()
+    browser.log_in()
+    before = browser.me()["token"]
+    world.clock.advance(7201)
+    assert browser.me()["token"] not in {"", before}
+    assert world.count("refresh_token") == 1
+    browser.log_out()
+    assert not browser.signed_in
