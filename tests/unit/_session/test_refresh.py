@@ -354,6 +354,19 @@ class TestTogether:
         report.may_answer.set()
         thread.join(20)
 
+    def test_replacements_wait_for_one_another(self, core, report):
+        """A caller that must not get the present token waits for its replacement."""
+        refresh, versioned = core.service.refresh, kept_in(core)
+        demand = Demand(replacing=fingerprint(versioned.record.access_token))
+        _, first = self.in_a_thread(lambda: refresh.fresh(versioned, demand))
+        assert report.asked.wait(20)
+        other, second = self.in_a_thread(lambda: refresh.fresh(versioned, demand))
+        second.join(0.05)
+        report.may_answer.set()
+        first.join(20)
+        second.join(20)
+        assert other[0].record.access_token == "act.new"
+
     def test_result_is_waited_for(self, core, clock, report):
         """A caller that needs a token gets the result of the refresh under way."""
         refresh = core.service.refresh
