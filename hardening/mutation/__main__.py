@@ -55,6 +55,7 @@ _CONNECT = [
     "flows/test_ended_access.py",
     "integrations/django_project/test_connecting.py",
 ]
+_WEBHOOK = ["flows/test_webhooks.py", "flows/test_ended_access.py"]
 _REFUSED = ["security/test_cwe863_refused_logins.py"]
 #: The modules that are changed, and the tests that must notice the changes.
 TESTS = {
@@ -80,6 +81,23 @@ TESTS = {
     "_web.carried": ["security/test_cwe352_carried_data.py"],
     "_web.transaction": _LOGIN,
     "_web.code_exchange": _LOGIN,
+    "_web.login_cookies": [
+        "unit/_web/test_login_cookies.py",
+        "security/test_cwe770_unbounded_cookies.py",
+        *_COOKIES,
+        *_LOGIN,
+    ],
+    "_web.logout": [
+        "security/test_cwe352_cross_site_requests.py",
+        "security/test_cwe650_methods.py",
+        "security/test_cwe384_session_cookies.py",
+        "security/test_cwe601_open_redirect.py",
+        "flows/test_own_pages.py",
+        "flows/test_sessions.py",
+        *_JOURNEYS,
+    ],
+    "_web.webhook": _WEBHOOK,
+    "_oauth.webhook_delivery": ["unit/_oauth/test_webhook_delivery.py", *_WEBHOOK],
     "_session.connections": [
         "unit/_session/test_connections.py",
         "properties/test_connections.py",
