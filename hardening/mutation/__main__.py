@@ -55,7 +55,14 @@ _CONNECT = [
     "flows/test_ended_access.py",
     "integrations/django_project/test_connecting.py",
 ]
-_WEBHOOK = ["flows/test_webhooks.py", "flows/test_ended_access.py"]
+_WEBHOOK = [
+    "flows/test_webhooks.py",
+    "flows/test_ended_access.py",
+    "flows/test_events.py",
+    "flows/test_journey.py",
+    "flows/test_connect.py",
+    "security/test_cwe650_methods.py",
+]
 _REFUSED = ["security/test_cwe863_refused_logins.py"]
 #: The modules that are changed, and the tests that must notice the changes.
 TESTS = {
