@@ -95,6 +95,7 @@ TESTS = {
         *_LOGIN,
     ],
     "_web.logout": [
+        "security/test_cwe352_carried_data.py",
         "security/test_cwe352_cross_site_requests.py",
         "security/test_cwe650_methods.py",
         "security/test_cwe384_session_cookies.py",

@@ -417,3 +417,5 @@ def test_lock_lost_before_the_call(clock):
         )
         assert client.get("/").json()[0] is True
         assert fake.count("token", grant_type="refresh_token") == 0
+        # A note of this attempt would say that TikTok may have been asked.
+        assert [key for key in store.keys("") if ":attempt:" in key] == []
