@@ -47,6 +47,11 @@ def ids(tokens, user_id="user-1"):
     return [account.open_id for account in tokens.accounts(user_id)]
 
 
+def rows(site):
+    """Return the keys of the rows that list the accounts of users."""
+    return [key for key in site.store.keys("") if ":user:" in key]
+
+
 def last(site, name):
     found = [event for event in site.events if event.name == name]
     assert found, [event.name for event in site.events]
@@ -208,7 +213,7 @@ def test_sweep(site, browser, tokens):
 def test_lost_row(site, browser, tokens):
     """If the row that lists an account was lost, a refresh writes it again."""
     connect(browser)
-    [row] = [key for key in site.store.keys("") if ":user:" in key]
+    [row] = rows(site)
     assert site.store.compare_and_set(row, site.store.get(row), None, 1)
     assert ids(tokens) == []
     site.clock.advance(86400)
@@ -241,6 +246,7 @@ def test_withdrawal(site, tokens):
         "/auth/tiktok/webhook", headers=headers, content=body
     )
     assert response.status_code == 200
+    assert rows(site) == []  # read before the row is corrected
     assert ids(tokens) == []
     event = last(site, "withdrawal")
     assert (event.open_id, event.user_id) == (open_id, "user-1")

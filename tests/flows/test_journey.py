@@ -637,12 +637,15 @@ class TestWebhook:
         """A delivery of more than 64 kB is refused unread."""
         response = self.deliver(hooked, "x", None, body=b"x" * (64 * 1024 + 1))
         assert response.status_code == 413
+        assert response.json() == {"error": "too_long"}
 
     @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
     def test_methods(self, hooked, method):
         """Methods other than POST are refused."""
         response = hooked.browser().client.request(method, "/hook")
         assert response.status_code == 405
+        assert response.json() == {"error": "method_not_allowed"}
+        assert response.headers["allow"] == "POST"
 
     def test_unknown_event(self, hooked):
         """An event that the middleware does not handle gets 200 and is reported to the
