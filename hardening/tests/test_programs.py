@@ -6,6 +6,7 @@ Their results at full scale are in docs/evidence/hardening.md.
 from __future__ import annotations
 
 import ast
+import asyncio
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from hardening.mutation.__main__ import TESTS
 from hardening.mutation.changes import mutants
+from hardening.reliability.world import Answer
 from hardening.soak.load import Site
 from hardening.soak.tiktok import FaultyTikTok
 
@@ -45,6 +47,22 @@ def test_servers_of_the_soak_have_users_of_their_own():
     fake = FaultyTikTok.made(1)
     one, other = Site("uvicorn", 1, fake, 1), Site("gunicorn", 2, fake, 1)
     assert one.person(7).open_id != other.person(7).open_id
+
+
+@pytest.mark.parametrize(("meanwhile", "found"), [("a login", 0), ("nothing", 1)])
+def test_logout_by_a_login_is_no_fault(monkeypatch, meanwhile, found):
+    """The soak counts no user as logged out who logs in during the request."""
+    site = Site("uvicorn", 1, FaultyTikTok.made(1), 1)
+    site._cookies[7] = "of the session before"
+
+    async def ask(port, url, cookie, **more):
+        if meanwhile == "a login":
+            site._busy.add(7)
+        return Answer(200, [], b"[false, null, null]")
+
+    monkeypatch.setattr("hardening.soak.load.ask", ask)
+    asyncio.run(site._call())
+    assert site.answers["call", "signed out"] == found
 
 
 @pytest.mark.skipif(
