@@ -289,11 +289,12 @@ class DelayedTikTok:
     def __init__(self):
         self.asked = threading.Event()
         self.may_answer = threading.Event()
+        self.changes = {}
 
     async def refresh(self, refresh_token, *, meanwhile):
         self.asked.set()
         assert self.may_answer.wait(20)
-        return answer()
+        return answer(**self.changes)
 
 
 class TestTogether:
@@ -366,6 +367,26 @@ class TestTogether:
         first.join(20)
         second.join(20)
         assert other[0].record.access_token == "act.new"
+
+    @pytest.mark.parametrize(
+        ("refresh_token", "left"), [("rft.new", "act.new"), (None, "act.login")]
+    )
+    def test_only_the_access_token_was_replaced(
+        self, core, clock, report, refresh_token, left
+    ):
+        """An answer is written over an access token that a login brought meanwhile only
+        if the refresh token in the record became invalid.
+        """
+        report.changes["refresh_token"] = refresh_token and Secret(refresh_token)
+        versioned = kept_in(core)
+        clock.now = float(versioned.record.expires_at)
+        _, thread = self.in_a_thread(lambda: core.service.refresh.fresh(versioned))
+        assert report.asked.wait(20)
+        since = versioned.record._replace(access_token=Secret("act.login"))
+        assert run(core.service.records.replace(versioned, since))
+        report.may_answer.set()
+        thread.join(20)
+        assert kept_in(core).record.access_token == left
 
     def test_result_is_waited_for(self, core, clock, report):
         """A caller that needs a token gets the result of the refresh under way."""
