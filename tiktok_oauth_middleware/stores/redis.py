@@ -490,8 +490,12 @@ def _marked_rows(
 
 
 def _create_rows(rows: list[tuple[str, bytes, int]], connections: Connections) -> Any:
-    """Create rows, each by a command of its own, and return the answers."""
-    pipeline = connections.client.pipeline(transaction=False)
+    """Create rows, each by a command of its own, and return the answers.
+
+    Except by a cluster, all are executed or none, as when the connection is lost
+    before all were sent.
+    """
+    pipeline = connections.client.pipeline(transaction=not connections.is_cluster)
     for key, value, milliseconds in rows:
         pipeline.set(key, value, px=milliseconds, nx=True)
     return pipeline.execute()
