@@ -9,6 +9,7 @@ a flow.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import sys
@@ -20,6 +21,7 @@ import pytest
 
 from tiktok_oauth_middleware import (
     ConfigurationError,
+    StoreError,
     TikTokOAuthError,
     TikTokOAuthMiddleware,
     TikTokOAuthWSGIMiddleware,
@@ -35,6 +37,7 @@ from tiktok_oauth_middleware.auth import TikTokAuth
 from ..conftest import make_settings
 from ..flows.test_events import DISCONNECT, HOOK, LIFE, Breakable, everything
 from ..support.app_users import CONNECT, connect, current_user, sign_in
+from ..support.ports import free_port
 from .test_cwe532_secrets_in_output import Listening, Watch, faults, our_app
 
 PACKAGE = "/tiktok_oauth_middleware/"
@@ -384,6 +387,48 @@ def test_exceptions_of_stores(kind):
     texts = texts_behind(raised.value)
     assert texts
     assert [text for text in texts if "secret-password" in text] == []
+
+
+@pytest.mark.parametrize(
+    ("scheme", "is_async"),
+    [
+        ("redis", False),
+        ("redis", True),
+        ("postgresql+psycopg", False),
+        ("postgresql+psycopg", True),
+        ("postgresql+asyncpg", True),
+        ("mysql+pymysql", False),
+        ("mysql+asyncmy", True),
+    ],
+)
+def test_exceptions_of_a_store_that_is_down(scheme, is_async):
+    """No frame of an exception about a store that is down has its password.
+
+    That includes the driver's frames, since its exception is the cause. An exception
+    that the app was handling keeps its frames.
+    """
+    pytest.importorskip(scheme.rpartition("+")[2])
+    name = "0" if scheme == "redis" else "name"
+    url = f"{scheme}://user:secret-password@127.0.0.1:{free_port()}/{name}"
+    tokens = TikTokTokens(make_settings(store=url))
+
+    def get():
+        try:
+            raise LookupError
+        except LookupError:
+            return asyncio.run(tokens.aget("x")) if is_async else tokens.get("x")
+
+    with pytest.raises(StoreError) as raised:
+        get()
+    error = raised.value
+    texts = texts_behind(error)
+    assert texts
+    assert [text for text in texts if "secret-password" in text] == []
+    assert error.__cause__ is not None
+    if not is_async:
+        while not isinstance(error, LookupError):
+            error = error.__context__
+        assert error.__traceback__ is not None
 
 
 def test_the_walk_finds():

@@ -8,6 +8,7 @@ it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -121,6 +122,7 @@ class StoreAdapter:
     async def get(self, key: str) -> bytes | None:
         """Return the value, or None if there is none."""
         # Not through `_call`: its four steps cost 2 us, and requests wait for this.
+        handled = sys.exception()
         try:
             if self._reads_directly:
                 return self._store.get(key)  # type: ignore[no-any-return]
@@ -129,7 +131,8 @@ class StoreAdapter:
                 if self._uses_async_methods()
                 else self._call("get", key)
             )
-        except (StoreError, ConfigurationError):
+        except (StoreError, ConfigurationError) as error:
+            _forget_frames(error, handled)
             raise
         except Exception as error:
             raise _foreign(error) from error
@@ -309,9 +312,11 @@ async def _await(call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
 @contextmanager
 def _store_errors() -> Iterator[None]:
     """Turn exceptions of a third party's store into `StoreError`."""
+    handled = sys.exception()
     try:
         yield
-    except (StoreError, ConfigurationError):
+    except (StoreError, ConfigurationError) as error:
+        _forget_frames(error, handled)
         raise
     except Exception as error:
         raise _foreign(error) from error
@@ -319,3 +324,22 @@ def _store_errors() -> Iterator[None]:
 
 def _foreign(error: Exception) -> StoreError:
     return StoreError(f"the store raised {type(error).__name__}")
+
+
+def _forget_frames(error: BaseException, handled: BaseException | None) -> None:
+    """Remove the tracebacks of the exceptions that led to an error.
+
+    Reporters of exceptions record the locals of every frame, and a driver's frames hold
+    the store's password.
+
+    Args:
+        error: A store's error, whose own traceback stays.
+        handled: The exception that the caller was handling; it stays as it is.
+    """
+    seen, waiting = {id(error), id(handled)}, [error.__cause__, error.__context__]
+    while waiting:
+        cause = waiting.pop()
+        if cause is not None and id(cause) not in seen:
+            seen.add(id(cause))
+            cause.__traceback__ = None
+            waiting += [cause.__cause__, cause.__context__]
