@@ -407,8 +407,8 @@ class TestNoResponse:
         def wsgi_app(environ, start_response):
             assert not environ["tiktok.auth"].is_authenticated
             start_response("200 OK", [])
+            yield b"begun"  # the server gets the head with it
             attempt(environ["tiktok.auth"])
-            return [b""]
 
         inner = middleware.app
 
@@ -429,3 +429,20 @@ class TestNoResponse:
         middleware.app = wsgi_app if world.shell == "wsgi" else asgi_app
         world.browser().get("/")
         assert "this response has begun" in made[0]
+
+    @pytest.mark.parametrize("shell", ["wsgi"])
+    def test_head_not_sent(self, world, logins):
+        """Under WSGI a link can also be made after start_response, since the head waits
+        for the body.
+        """
+        made = []
+
+        def wsgi_app(environ, start_response):
+            start_response("200 OK", [])
+            made.append(environ["tiktok.auth"].login_url(carry=CARRY))
+            return [b""]
+
+        middleware_of(world).app = wsgi_app
+        browser = world.browser()
+        browser.get("/")
+        assert browser.get(made[0]).status_code == 303
