@@ -41,7 +41,7 @@ for _ in range(300):
         break
     except mysql.connector.Error:
         time.sleep(0.2)
-print("connector", mysql.connector.__version__, "server", connection.get_server_info())
+print("connector", mysql.connector.__version__, "server", connection.server_info)
 print("blocking: connected")
 
 
