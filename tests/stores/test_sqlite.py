@@ -275,7 +275,7 @@ def test_a_file_that_was_exchanged_is_an_error(store: SQLiteStore, path: Path) -
     other.get("row")
     other.close()
     os.replace(path.parent / "other.sqlite3", path)
-    with pytest.raises(StoreError, match="exchanged"):
+    with pytest.raises(StoreError, match="replaced while in use"):
         store.compare_and_set("row", b"value", b"new", 60)
 
 
