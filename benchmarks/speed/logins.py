@@ -225,7 +225,14 @@ class Due:
         self.has_waited = False
         self.app = TikTokOAuthMiddleware(
             reading,
-            settings(endpoints=endpoints, fetch_user=False, session_idle=30 * 86400),
+            # A connection opened ahead would wait as long as the other cases take, and
+            # the server may close it just when the next login uses it.
+            settings(
+                endpoints=endpoints,
+                fetch_user=False,
+                session_idle=30 * 86400,
+                connect_ahead=False,
+            ),
             store=MemoryStore(clock=lambda: self.now),
             clock=lambda: self.now,
         )

@@ -17,8 +17,10 @@ These rules keep it safe:
 - If it fails, it fails in the background. A callback that finds no connection opens its
   own.
 
-One fault cannot be recognized: a network that silently drops an idle connection. The
-exchange then times out, and the login fails as it does if TikTok does not answer.
+Two faults cannot be recognized: a network that silently drops an idle connection, and
+a server that closes it while the exchange is on its way. The login then fails as it
+does if TikTok does not answer: whether the code was used is unknown, and it is not sent
+again.
 """
 
 from __future__ import annotations
