@@ -553,7 +553,7 @@ async def _ask_profile(
 ) -> tuple[str | None, TikTokError | None]:
     """Return a user's profile, or TikTok's error without its traceback.
 
-    The frames in that hold the token, and reporters of exceptions record their locals.
+    The call's frames hold the token, and reporters of exceptions record their locals.
     """
     try:
         return await service.profiles.renew(stored), None

@@ -168,16 +168,22 @@ class TikTokOAuthWSGIMiddleware:
         # Reporters of exceptions record the locals of every frame that one passes.
         session = None
         # 4. Path rules.
+        path = _path(environ) if self._has_rules else ""
         if (
-            self._has_rules
-            and self._is_protected(environ, mount_point)
+            path
+            and self._is_protected(environ, path, mount_point)
             and (
                 refusal := core.rules.challenge(
-                    auth, partial(self._is_protected, environ, mount_point, recent=True)
+                    auth,
+                    partial(
+                        self._is_protected, environ, path, mount_point, recent=True
+                    ),
                 )
             )
         ):
-            request = core.challenges.without_cookies(_request(environ, mount_point))
+            request = core.challenges.without_cookies(
+                _request(environ, mount_point, path)
+            )
             if _has_body(environ) or not is_preflight(request):
                 response = core.challenges.challenge_response(
                     request, mount_point, None, refusal
@@ -198,16 +204,22 @@ class TikTokOAuthWSGIMiddleware:
         return self._replacement(environ, auth, challenge, body)
 
     def _is_protected(
-        self, environ: WSGIEnvironment, mount_point: MountPoint, *, recent: bool = False
+        self,
+        environ: WSGIEnvironment,
+        path: str,
+        mount_point: MountPoint,
+        *,
+        recent: bool = False,
     ) -> bool:
         """Whether the rules protect a path that the app may read.
 
         Args:
             environ: of the request.
+            path: of the request, decoded.
             mount_point: of the request.
             recent: whether to apply only the rules that need a recent login.
         """
-        rules, path = self._core.rules, _path(environ)
+        rules = self._core.rules
         if rules.protects(path, mount_point, recent=recent):
             return True
         mount, native = (
@@ -469,7 +481,11 @@ def _path(environ: WSGIEnvironment) -> str:
     return _decoded(environ.get("PATH_INFO", "")) or "/"
 
 
-def _request(environ: WSGIEnvironment, mount_point: MountPoint) -> Request:
+def _request(
+    environ: WSGIEnvironment, mount_point: MountPoint, path: str = ""
+) -> Request:
+    """Return the request; `path` is the decoded path, if it is known already."""
+
     async def read(limit: int) -> bytes | None:
         return _read_body(environ, limit)
 
@@ -485,7 +501,7 @@ def _request(environ: WSGIEnvironment, mount_point: MountPoint) -> Request:
     ]
     return Request(
         method=environ["REQUEST_METHOD"],
-        path=_path(environ),
+        path=path or _path(environ),
         mount=mount_point.mount,
         query=query,
         headers=headers,

@@ -382,8 +382,18 @@ def test_exceptions_of_stores(kind):
 
     store = "postgresql+nodriver://user:secret-password@host/name"
     settings = make_settings(store=store)
+
+    def make():
+        try:
+            raise LookupError
+        except LookupError as error:
+            handled.append(error)
+            kind(app, settings)
+
+    handled = []
     with pytest.raises(ConfigurationError) as raised:
-        kind(app, settings)
+        make()
+    assert handled[0].__traceback__ is not None
     texts = texts_behind(raised.value)
     assert texts
     assert [text for text in texts if "secret-password" in text] == []

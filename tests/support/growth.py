@@ -16,7 +16,7 @@ from typing import Any
 PART = 16
 _SLACK = 3
 #: Seconds; a shorter measurement is noise.
-_READABLE = 5e-4
+_READABLE = 2e-4
 #: Readings.
 _LEAST, _MOST = 3, 15
 

@@ -8,16 +8,7 @@ can send any value.
 from __future__ import annotations
 
 import re
-from collections.abc import (
-    Awaitable,
-    Callable,
-    Collection,
-    Mapping,
-    Sequence,
-)
-from collections.abc import (
-    Set as AbstractSet,
-)
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -103,7 +94,7 @@ class Request:
             return [by_name[name]]
         return [value for key, value in self.headers if key == name]
 
-    def has_any(self, names: AbstractSet[bytes]) -> bool:
+    def has_any(self, names: frozenset[bytes]) -> bool:
         """Whether a header with one of these names (lower case) was sent."""
         return not names.isdisjoint(self._by_name())
 

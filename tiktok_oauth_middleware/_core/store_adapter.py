@@ -30,6 +30,7 @@ from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 
 from .leases import renewed_by_thread
 from .log import logger
+from .tracebacks import forget_causes
 
 #: Runs a call that may block, where it does not block the event loop.
 Offload = Callable[..., Awaitable[Any]]
@@ -132,7 +133,7 @@ class StoreAdapter:
                 else self._call("get", key)
             )
         except (StoreError, ConfigurationError) as error:
-            _forget_frames(error, handled)
+            forget_causes(error, handled)
             raise
         except Exception as error:
             raise _foreign(error) from error
@@ -316,7 +317,7 @@ def _store_errors() -> Iterator[None]:
     try:
         yield
     except (StoreError, ConfigurationError) as error:
-        _forget_frames(error, handled)
+        forget_causes(error, handled)
         raise
     except Exception as error:
         raise _foreign(error) from error
@@ -324,22 +325,3 @@ def _store_errors() -> Iterator[None]:
 
 def _foreign(error: Exception) -> StoreError:
     return StoreError(f"the store raised {type(error).__name__}")
-
-
-def _forget_frames(error: BaseException, handled: BaseException | None) -> None:
-    """Remove the tracebacks of the exceptions that led to an error.
-
-    Reporters of exceptions record the locals of every frame, and a driver's frames hold
-    the store's password.
-
-    Args:
-        error: A store's error, whose own traceback stays.
-        handled: The exception that the caller was handling; it stays as it is.
-    """
-    seen, waiting = {id(error), id(handled)}, [error.__cause__, error.__context__]
-    while waiting:
-        cause = waiting.pop()
-        if cause is not None and id(cause) not in seen:
-            seen.add(id(cause))
-            cause.__traceback__ = None
-            waiting += [cause.__cause__, cause.__context__]

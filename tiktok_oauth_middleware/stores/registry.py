@@ -7,6 +7,7 @@ Django cost more time to import than the rest of the package.
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from tiktok_oauth_middleware._core.findings import Finding
 from tiktok_oauth_middleware._core.secret import reveal
+from tiktok_oauth_middleware._core.tracebacks import forget_causes
 from tiktok_oauth_middleware.errors import ConfigurationError
 
 from .base import Store
@@ -63,13 +65,13 @@ def open_store(url: str, *, clock: Clock = time.time) -> Store:
     url = reveal(url)
     fault = store_fault(url)
     failure = None if fault is None else ConfigurationError(fault)
+    handled = sys.exception()
     if failure is None:
         try:
             return _kind_of(url).open(url, clock)
         except ConfigurationError as error:
             failure = error.with_traceback(None)
-            if error.__context__ is not None:
-                error.__context__.with_traceback(None)
+            forget_causes(error, handled)
     # Reporters of exceptions record the locals of every frame: here, a password.
     url = ""
     raise failure
