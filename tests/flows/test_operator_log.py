@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import socket
-import ssl
 from types import SimpleNamespace
 from typing import get_args
 from urllib.parse import parse_qs, quote, urlsplit
 
 import anyio
-import httpx2
 import pytest
 
 from tiktok_oauth_middleware import TikTokSettings, events
 from tiktok_oauth_middleware._core import log
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
-from tiktok_oauth_middleware._oauth.client import FAILURES, TikTokClient, _failure_of
+from tiktok_oauth_middleware._oauth.client import TikTokClient
+from tiktok_oauth_middleware._oauth.network_failures import FAILURES
 from tiktok_oauth_middleware._observe import emit, metrics
 from tiktok_oauth_middleware._observe.causes import cause_of
 from tiktok_oauth_middleware.errors import (
@@ -628,62 +626,6 @@ class TestCancelledListener(TestFailingReceiver):
 
 
 # --- why there is no answer --------------------------------------------------------
-
-
-def chained(error, *causes):
-    """Return an error that is wrapped several times, as the HTTP library does."""
-    current = error
-    for cause in causes:
-        current.__cause__ = cause
-        current = cause
-    return error
-
-
-@pytest.mark.parametrize(
-    ("error", "failure"),
-    [
-        (
-            chained(httpx2.ConnectError("x"), OSError(), socket.gaierror(-2, "n")),
-            "name_not_found",
-        ),
-        (chained(httpx2.ConnectError("x"), ConnectionRefusedError()), "refused"),
-        (
-            chained(
-                httpx2.ConnectError("x"),
-                ExceptionGroup("all", [OSError(), ConnectionRefusedError()]),
-            ),
-            "refused",
-        ),
-        (
-            chained(httpx2.ConnectError("x"), ssl.SSLCertVerificationError()),
-            "certificate",
-        ),
-        (chained(httpx2.ConnectError("x"), ssl.SSLError()), "tls"),
-        (httpx2.ProxyError("407"), "proxy"),
-        (httpx2.ConnectTimeout("x"), "timeout"),
-        (httpx2.ReadTimeout("x"), "timeout"),
-        (httpx2.ReadError("x"), "network"),
-        (OSError(), "network"),
-    ],
-    ids=str,
-)
-def test_failure(error, failure):
-    """The cause of a network failure is found among the errors that the HTTP library
-    wrapped.
-    """
-    assert _failure_of(error) == failure
-    unavailable = TikTokUnavailable("", "no answer")
-    unavailable.failure = failure
-    cause = cause_of(unavailable)
-    assert (cause.code, cause.level) == (failure, logging.WARNING)
-    assert cause.look_at
-
-
-def test_failure_in_a_circle():
-    """An error that is its own context is followed a bounded number of times."""
-    one, other = OSError(), OSError()
-    one.__context__, other.__context__ = other, one
-    assert _failure_of(one) == "network"
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from tiktok_oauth_middleware import MemoryStore, TikTokEndpoints
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
-from tiktok_oauth_middleware._oauth.client import ANSWER_LIMIT, TikTokClient
+from tiktok_oauth_middleware._oauth.answer_limits import ANSWER_LIMIT
+from tiktok_oauth_middleware._oauth.client import TikTokClient
 
 from ..conftest import make_settings
 from ..support.patience import HANGS

@@ -18,8 +18,6 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
-    Iterator,
-    Mapping,
     Sequence,
 )
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
@@ -36,8 +34,10 @@ from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
 
 from . import protocol, token_response, user_info
 from .ahead import AsyncAhead, BlockingAhead
+from .answer_limits import ANSWER_LIMIT, alimit_answer, limit_answer
 from .connections import AsyncConnections, BlockingConnections, origin_of
 from .http_library import AsyncOAuth2Client, OAuth2Client, httpx
+from .network_failures import FAILURES, failure_of
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend, Meanwhile
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 _Answer = TypeVar("_Answer")
 Timing = Callable[[str], AbstractContextManager[object]]
 
-#: The longest answer of TikTok's that is read, in bytes.
-ANSWER_LIMIT = 1024 * 1024
 _CONNECT_SECONDS = 3
 
 _PREVIOUS_ACCEPTED = (
@@ -402,7 +400,7 @@ class TikTokClient:
             reason, failure = f"no answer within {seconds:g} s", "timeout"
         except Exception as error:  # noqa: BLE001 - of the network, or of a bad proxy
             # or certificate file: TikTok cannot be asked now, whatever the reason
-            failure = _failure_of(error)
+            failure = failure_of(error)
             reason = f"no answer: {type(error).__name__} ({FAILURES[failure]})"
         else:
             if len(response.content) <= ANSWER_LIMIT:
@@ -479,9 +477,9 @@ class TikTokClient:
             options: further ones of the HTTP library's client.
         """
         kind: Any = _AsyncClient
-        hook: Any = _alimit
+        hook: Any = alimit_answer
         if self._backend.is_blocking:
-            kind, hook = _SyncClient, _limit
+            kind, hook = _SyncClient, limit_answer
         seconds = self._settings.timeout
         client = kind(
             self._settings.client_key,
@@ -522,57 +520,6 @@ class TikTokClient:
         return bool(getproxies())
 
 
-#: The codes of `TikTokUnavailable.failure`, with their words in the message.
-FAILURES: Mapping[str, str] = {
-    "name_not_found": "the name was not found",
-    "certificate": "the certificate was not accepted",
-    "tls": "TLS failed",
-    "proxy": "the proxy failed",
-    "refused": "the connection was refused",
-    "timeout": "no connection or answer in time",
-    "network": "the network failed",
-}
-_MOST_CAUSES = 20
-
-
-def _failure_of(error: BaseException) -> str:
-    """Return the code of a network error, which is in `FAILURES`.
-
-    The HTTP library wraps the cause several times, and anyio wraps it in a group.
-    """
-    waiting = [error]
-    for _ in range(_MOST_CAUSES):
-        if not waiting:
-            break
-        current = waiting.pop(0)
-        code = _code_of(current)
-        if code is not None:
-            return code
-        inner = [current.__cause__, current.__context__]
-        inner += getattr(current, "exceptions", ())
-        waiting += [e for e in inner if isinstance(e, BaseException)]
-    return "network"
-
-
-def _code_of(error: BaseException) -> str | None:
-    import socket
-    import ssl
-
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return "certificate"
-    if isinstance(error, httpx.ProxyError):
-        return "proxy"
-    if isinstance(error, ssl.SSLError):
-        return "tls"
-    if isinstance(error, socket.gaierror):
-        return "name_not_found"
-    if isinstance(error, ConnectionRefusedError):
-        return "refused"
-    if isinstance(error, (TimeoutError, httpx.TimeoutException)):
-        return "timeout"
-    return None
-
-
 def check_transport(transport: Any, *, blocking: bool) -> None:
     """Refuse a transport that could only fail at the first login.
 
@@ -589,59 +536,3 @@ def check_transport(transport: Any, *, blocking: bool) -> None:
             f" {httpx.__name__}.{wanted.__name__}"
         )
         raise TypeError(message)
-
-
-class _Limited(httpx.SyncByteStream, httpx.AsyncByteStream):  # type: ignore[misc]
-    """A response's body that raises an error if it gets too long or takes too long.
-
-    Under WSGI, a thread would otherwise read on after the caller has given up, for as
-    long as single bytes arrive.
-    """
-
-    def __init__(self, stream: Any, seconds: float) -> None:
-        self._stream = stream
-        self._left = ANSWER_LIMIT
-        self._deadline = time.monotonic() + seconds
-
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._stream:
-            if not self._has_room(chunk) or time.monotonic() > self._deadline:
-                raise _limit_exceeded()
-            yield chunk
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:
-            if self._has_room(chunk):
-                yield chunk
-            else:
-                # The stream is closed, so that its next read ends this loop: Trio does
-                # not allow a generator to be left unfinished.
-                await self._stream.aclose()
-        if self._left < 0:
-            raise _limit_exceeded()
-
-    def _has_room(self, chunk: bytes) -> bool:
-        self._left -= len(chunk)
-        return self._left >= 0
-
-    def close(self) -> None:
-        self._stream.close()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-def _limit_exceeded() -> Exception:
-    error: Exception = httpx.ReadError("the answer is too long, or takes too long")
-    return error
-
-
-def _limit(seconds: float, response: Any) -> None:
-    if response.headers.get("content-encoding", "identity").lower() != "identity":
-        message = "a compressed answer, which was not asked for"
-        raise httpx.DecodingError(message, request=response.request)
-    response.stream = _Limited(response.stream, seconds)
-
-
-async def _alimit(seconds: float, response: Any) -> None:
-    _limit(seconds, response)

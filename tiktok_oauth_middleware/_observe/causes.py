@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.events import EventName
 
 _INFO, _WARNING, _ERROR = logging.INFO, logging.WARNING, logging.ERROR
-_TOO_MANY, _SERVER_ERROR = 429, 500
+_SERVER_ERROR = 500
 
 
 class Cause(NamedTuple):
@@ -109,7 +109,7 @@ _STORED_TOKENS: Mapping[str, str] = {
 }
 #: Events about such requests.
 _ABOUT_STORED_TOKENS = frozenset(("refresh_failed", "session_ended", "disconnect"))
-#: By the failure between the HTTP client and TikTok; the client's `FAILURES` codes.
+#: By the code of a network failure, see `_oauth.network_failures`.
 _BY_FAILURE: Mapping[str, Cause] = {
     cause.code: cause
     for cause in (
