@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import secrets
+import signal
 import threading
 import time
 from contextlib import ExitStack
@@ -738,3 +739,60 @@ class TestUnknownKey:
         job.clock.advance(LIFE)
         job.sweep()
         assert job.call("unreadable") == 0
+
+
+class Interrupting(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
+    """Interrupts the job, as Ctrl-C does, when TikTok has given new tokens."""
+
+    def __init__(self, tiktok):
+        self._inner = tiktok.transport
+        #: Set if the test has its own handler, when that was called.
+        self.handled = threading.Event()
+
+    def _interrupt(self):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    def handle_request(self, request):
+        answer = self._inner.handle_request(request)
+        self._interrupt()
+        assert self.handled.wait(HANGS)
+        return answer
+
+    async def handle_async_request(self, request):
+        answer = await self._inner.handle_async_request(request)
+        # From a thread: the event loop is idle then, and no code of a task runs.
+        await anyio.to_thread.run_sync(self._interrupt)
+        return answer
+
+
+@pytest.mark.parametrize("call", ["get", "renew", "refresh_expiring"])
+def test_interrupted(job, call):
+    """Ctrl-C during a refresh does not lose the tokens that TikTok gave."""
+    person, *others = job.people
+    for other in others:
+        job.tokens.forget(other)
+    before = job.call("get", person).access_token
+    job.clock.advance(LIFE - 60)
+    transport = Interrupting(job.tiktok)
+
+    def handle(*_):
+        transport.handled.set()
+        raise KeyboardInterrupt
+
+    usual = signal.getsignal(signal.SIGINT)
+    if job.backend == "blocking":
+        signal.signal(signal.SIGINT, handle)
+    tokens, job.tokens = job.tokens, job.another(transport=transport)
+    try:
+        with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)) as raised:
+            job.call(call, LIFE if call == "refresh_expiring" else person)
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    error = raised.value
+    if isinstance(error, BaseExceptionGroup):  # Trio's
+        [error] = error.exceptions
+    assert isinstance(error, KeyboardInterrupt)
+    job.tokens = tokens
+    assert job.call("get", person).access_token != before
+    assert job.refreshes == 1
+    assert job.ended == []

@@ -163,7 +163,8 @@ class Backend(Protocol):
         """Return the result of `work`, which runs once for each key at a time.
 
         Callers that pass a key whose work is in flight get its result, or an equal
-        StoreError. The work runs to its end even if its caller is cancelled.
+        StoreError. The work runs to its end even if its caller is cancelled, or
+        interrupted by an exception, as by Ctrl-C.
 
         Args:
             key: Identifies the work.
@@ -180,7 +181,7 @@ class Backend(Protocol):
         ...
 
     async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return the result of `work`, which is not cancelled with its caller."""
+        """Return the result of `work`, which runs to its end as in `single_flight`."""
         ...
 
     async def get_or_create(self, make: Callable[[], T], owner: object, name: str) -> T:

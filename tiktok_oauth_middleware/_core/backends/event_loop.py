@@ -155,8 +155,7 @@ class AsyncBackend:
         from anyio import CancelScope
 
         if not on_asyncio():
-            with CancelScope(shield=True):
-                return await work()
+            return await _in_a_child(work)
         task = asyncio.ensure_future(work())
         self._running.add(task)
         task.add_done_callback(self._finished)
@@ -327,6 +326,31 @@ async def _in_a_task(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if task is None or task.cancelling():
             raise
         raise _CallbackCancelled from error
+
+
+async def _in_a_child(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Return the result of work in a task of Trio that nothing cancels.
+
+    Trio raises KeyboardInterrupt in its main task, whatever shields that task, so the
+    main task must not do the work itself.
+    """
+    from anyio import CancelScope, create_task_group
+
+    outcome = Outcome(Exception)
+
+    async def finish() -> None:
+        with CancelScope(shield=True), outcome:
+            outcome.value = await work()
+
+    try:
+        with CancelScope(shield=True):
+            async with create_task_group() as group:
+                group.start_soon(finish)
+    except BaseExceptionGroup as error:
+        if len(error.exceptions) == 1:  # as if there were no group
+            raise error.exceptions[0] from None
+        raise
+    return outcome.get()  # type: ignore[no-any-return]
 
 
 class _CallbackCancelled(Exception):

@@ -7,7 +7,8 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Coroutine, Hashable, Iterable
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
 
@@ -26,7 +27,18 @@ from .base import (
     run,
 )
 
+#: A wait is interrupted this often, in seconds: a signal that arrives just before the
+#: main thread blocks does not wake it.
+_SIGNAL_SECONDS = 1.0
 _NO_THREADS = frozenset({"uwsgi", "gevent", "eventlet"})
+
+
+class _Interruption(threading.local):
+    """How a thread treats an exception that interrupts it while it waits."""
+
+    #: Whether the exception is kept until the work in hand is finished.
+    is_kept = False
+    error: BaseException | None = None
 
 
 class ThreadBackend:
@@ -35,6 +47,7 @@ class ThreadBackend:
     is_blocking = True
 
     def __init__(self) -> None:
+        self._interruption = _Interruption()
         self.after_fork()
         register_after_fork(self)
 
@@ -60,26 +73,54 @@ class ThreadBackend:
         A socket's timeout bounds a single read, so a peer that sends a byte now and
         then would block the request for ever. At the timeout the thread is left behind
         and its result dropped. A thread costs about 60 us, once a login or refresh.
+
+        Inside `_shielding` an exception that interrupts the wait is raised later.
         """
-        outcome = Outcome(BaseException)
+        outcome, end = Outcome(BaseException), threading.Event()
 
         def work() -> None:
             with outcome:
                 outcome.value = call()
+            end.set()
 
         # With the request's context variables, which traces of the HTTP client read.
         thread = threading.Thread(
             target=copy_context().run, args=(work,), name="tiktok-call", daemon=True
         )
-        thread.start()
         deadline = time.monotonic() + seconds
-        while thread.is_alive() and (left := deadline - time.monotonic()) > 0:
-            thread.join(left if meanwhile is None else min(left, MEANWHILE_SECONDS))
-            if meanwhile is not None and thread.is_alive():
-                await meanwhile()
+        try:
+            thread.start()
+            await _wait_until(end, deadline, meanwhile)
+        except BaseException as error:
+            could_not_start = isinstance(error, RuntimeError) and not thread.ident
+            if could_not_start or not self._interruption.is_kept:
+                raise
+            self._interruption.error = error
+            await _wait_until(end, deadline, meanwhile)
         if not outcome.is_set:
             raise TimeoutError
         return outcome.get()
+
+    @contextmanager
+    def _shielding(self) -> Iterator[None]:
+        """Raise an exception that interrupts a call inside at the end of the block.
+
+        A signal's handler raises in the main thread, and gevent's timeouts in any
+        greenlet. TikTok sends new tokens only once, so the answer is awaited and stored
+        first. A second exception ends the wait.
+        """
+        interruption = self._interruption
+        if interruption.is_kept:
+            yield
+            return
+        interruption.is_kept, interruption.error = True, None
+        try:
+            yield
+        finally:
+            error, interruption.error = interruption.error, None
+            interruption.is_kept = False
+            if error is not None:
+                raise error.with_traceback(None)
 
     async def sleep(self, seconds: float) -> None:
         await self.offload(time.sleep, seconds)
@@ -92,13 +133,14 @@ class ThreadBackend:
             # setdefault is atomic: of several threads one inserts its own call.
             call = self._calls.setdefault(key, mine)
             if call is mine:
-                try:
-                    await mine.run(work)
-                finally:
-                    # The entry goes before the waiters wake, so that a late caller
-                    # starts a new call.
-                    self._calls.pop(key, None)
-                    mine.done.set()
+                with self._shielding():
+                    try:
+                        await mine.run(work)
+                    finally:
+                        # The entry goes before the waiters wake, so that a late caller
+                        # starts a new call.
+                        self._calls.pop(key, None)
+                        mine.done.set()
                 return mine.result  # type: ignore[no-any-return]
             if not wait:
                 raise InFlight
@@ -110,7 +152,8 @@ class ThreadBackend:
         return key in self._calls
 
     async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return await work()
+        with self._shielding():
+            return await work()
 
     async def get_or_create(self, make: Callable[[], T], owner: object, name: str) -> T:
         with self._making:
@@ -228,10 +271,20 @@ def _run_in_threads(
         raise errors[0]
 
 
-def _wait(event: threading.Event) -> None:
-    """Wait, and notice a signal within a second.
+async def _wait_until(
+    end: threading.Event, deadline: float, meanwhile: Meanwhile | None
+) -> None:
+    """Wait for an event, at most until a time of `time.monotonic`."""
+    # Not by `Thread.join`: a join that a signal interrupted marks a thread as ended
+    # that still runs.
+    step = _SIGNAL_SECONDS if meanwhile is None else MEANWHILE_SECONDS
+    while not end.is_set() and (left := deadline - time.monotonic()) > 0:
+        end.wait(min(left, step))
+        if meanwhile is not None and not end.is_set():
+            await meanwhile()
 
-    A signal that arrives just before the thread blocks does not wake it.
-    """
-    while not event.wait(1):
+
+def _wait(event: threading.Event) -> None:
+    """Wait, and notice signals."""
+    while not event.wait(_SIGNAL_SECONDS):
         pass

@@ -140,6 +140,16 @@ class TestCooperative:
             go_on.set()
         assert found == ["done"]
 
+    async def test_error_is_raised(self):
+        """An error of the work is raised as it is, not in a group."""
+
+        async def fail():
+            message = "down"
+            raise StoreError(message)
+
+        with pytest.raises(StoreError, match="down"):
+            await AsyncBackend().single_flight("key", fail, wait=True)
+
     @pytest.mark.parametrize("anyio_backend", ["asyncio"])
     async def test_cancelled_before_its_first_step(self):
         """If the task of the work is cancelled before it runs, nobody waits for it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -87,6 +88,105 @@ class TestBlocking:
         backend._calls["key"] = object()
         backend.after_fork()
         assert not backend.is_in_flight("key")
+
+
+class Interrupts:
+    """Interrupts the main thread, as Ctrl-C does, each time that work has begun."""
+
+    def __init__(self, times):
+        self._times = times
+        self._begun = threading.Semaphore(0)
+        self._handled = 0
+        self.all_handled = threading.Event()
+
+    def begin(self):
+        """Say that work has begun."""
+        for _ in range(self._times):
+            self._begun.release()
+
+    def send(self):
+        for sent in range(self._times):
+            assert self._begun.acquire(timeout=HANGS)
+            while self._handled < sent:  # two pending signals count as one
+                pass
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    def handle(self, *_):
+        self._handled += 1
+        if self._handled == self._times:
+            self.all_handled.set()
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def interrupting(times=1):
+    made = Interrupts(times)
+    thread = threading.Thread(target=made.send)
+    before = signal.signal(signal.SIGINT, made.handle)
+    try:
+        thread.start()
+        yield made
+    finally:
+        signal.signal(signal.SIGINT, before)
+    thread.join(HANGS)
+
+
+class TestInterruptedCall:
+    """The main thread is interrupted while it waits for a call's answer."""
+
+    @pytest.mark.parametrize("means", ["single_flight", "shielded"])
+    def test_finished_first(self, means):
+        """Work that TikTok answers only once is finished before the interruption."""
+        backend, done = ThreadBackend(), []
+        with interrupting() as interrupts:
+
+            def call():
+                interrupts.begin()
+                assert interrupts.all_handled.wait(HANGS)
+                return "answer"
+
+            async def work():
+                done.append(await backend.with_timeout(HANGS, call, None))
+
+            def flow():
+                if means == "shielded":
+                    return backend.shielded(work)
+                return backend.single_flight("key", work, wait=True)
+
+            with pytest.raises(KeyboardInterrupt):
+                run(flow())
+        assert done == ["answer"]
+        # The next one is not affected.
+        assert run(backend.shielded(nothing)) is None
+
+    def test_second_time(self):
+        """A second interruption does not wait for the answer."""
+        backend, go_on = ThreadBackend(), threading.Event()
+        with interrupting(2) as interrupts:
+
+            def call():
+                interrupts.begin()
+                go_on.wait(HANGS)
+
+            async def work():
+                await backend.with_timeout(HANGS, call, None)
+
+            with pytest.raises(KeyboardInterrupt):
+                run(backend.shielded(work))
+        go_on.set()
+
+    def test_other_calls(self):
+        """A call outside of such work is interrupted at once."""
+        backend, go_on = ThreadBackend(), threading.Event()
+        with interrupting() as interrupts:
+
+            def call():
+                interrupts.begin()
+                go_on.wait(HANGS)
+
+            with pytest.raises(KeyboardInterrupt):
+                run(backend.with_timeout(HANGS, call, None))
+        go_on.set()
 
 
 class TestRunAll:
