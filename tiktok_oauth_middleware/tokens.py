@@ -10,17 +10,17 @@ methods: a blocking one, and an async one whose name begins with ``a``.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
 
-from tiktok_oauth_middleware._oauth.user import read_profile
-
 from ._core.backends.base import run
 from ._core.backends.event_loop import AsyncBackend
 from ._core.backends.threads import ThreadBackend
-from ._oauth.user import User
+from ._core.tracebacks import without_frames
+from ._oauth.user import User, read_profile
 from ._observe.emit import OnEvent
 from ._session.cookie import record_id
 from ._session.refresh import DUE, Demand, fingerprint
@@ -227,7 +227,7 @@ class TikTokTokens:
     def iter_users(self, *, after: str = "") -> Generator[StoredUser, None, int]:
         """Yield all stored users, without tokens, as they are read from the store.
 
-        They are in the order of the store, and some hundred are in memory at a time. A
+        They are in the order of the store, and a few hundred are in memory at a time. A
         user who logs in or out meanwhile may be missing, and Redis may list a user
         twice while it resizes its table. The generator returns how many records cannot
         be opened, see `unreadable`.
@@ -542,8 +542,8 @@ def _check_session_id(session_id: object) -> None:
     """Refuse anything but a string, above all None, the id of an anonymous request."""
     if not isinstance(session_id, str):
         message = (
-            "session_id is a string, such as auth.session_id of a signed-in request;"
-            f" got a {type(session_id).__name__}"
+            "session_id must be a string, such as auth.session_id of a signed-in"
+            f" request; got a {type(session_id).__name__}"
         )
         raise TypeError(message)
 
@@ -555,10 +555,11 @@ async def _ask_profile(
 
     The call's frames hold the token, and reporters of exceptions record their locals.
     """
+    handled = sys.exception()
     try:
         return await service.profiles.renew(stored), None
     except TikTokError as error:
-        return None, error.with_traceback(None)
+        return None, without_frames(error, handled)
 
 
 def _not_signed_in() -> NotSignedIn:

@@ -8,6 +8,7 @@ the app gets no callback.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, wraps
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 
 from tiktok_oauth_middleware._core.origins import origin_of
 from tiktok_oauth_middleware._core.secret import Secret, reveal
+from tiktok_oauth_middleware._core.tracebacks import without_frames
 from tiktok_oauth_middleware.errors import ConfigurationError
 
 from .endpoints import TikTokEndpoints
@@ -349,11 +351,11 @@ def _without_frames(make: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(make)
     def checked(self: TikTokSettings, **options: Any) -> None:
-        failure = None
+        failure, handled = None, sys.exception()
         try:
             make(self, **options)
         except (ConfigurationError, TypeError) as error:
-            failure = error.with_traceback(None)
+            failure = without_frames(error, handled)
         if failure is not None:
             options.clear()
             del self

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tiktok_oauth_middleware._core.findings import Finding
 from tiktok_oauth_middleware._core.secret import reveal
-from tiktok_oauth_middleware._core.tracebacks import forget_causes
+from tiktok_oauth_middleware._core.tracebacks import without_frames
 from tiktok_oauth_middleware.errors import ConfigurationError
 
 from .base import Store
@@ -70,8 +70,7 @@ def open_store(url: str, *, clock: Clock = time.time) -> Store:
         try:
             return _kind_of(url).open(url, clock)
         except ConfigurationError as error:
-            failure = error.with_traceback(None)
-            forget_causes(error, handled)
+            failure = without_frames(error, handled)
     # Reporters of exceptions record the locals of every frame: here, a password.
     url = ""
     raise failure
@@ -158,7 +157,7 @@ def _examples() -> str:
 
 def _memory_fault(url: str) -> str | None:
     if url.partition("://")[2]:
-        return "store is more than memory://; the memory store takes nothing else"
+        return "store has text after memory://; the memory store takes none"
     return None
 
 
