@@ -76,11 +76,12 @@ class Emitter:
         If the log omits repeated lines, this is the reference of the line that was
         written, so that an operator can find the reference that a user reports.
         """
-        with self._reporting("the log", Event(name=name)):
+        event = Event(name=name)
+        with self._reporting("the log", event):
             cause = cause_of(error, name)
-            level = _level(name, "", cause) if level is None else level
-            if level >= logging.WARNING:
-                return self._rate_limiter.reference((level, name, cause.code))
+            shown = _level(event, cause, level)
+            if shown >= logging.WARNING:
+                return self._rate_limiter.reference((shown, name, cause.code))
         return secrets.token_hex(4)
 
     async def __call__(
@@ -103,23 +104,21 @@ class Emitter:
             raised: the exception of the app's own code; the log gets its traceback,
                 which must not contain a frame of a flow.
         """
-        cause, detail, is_logged = Cause(""), "", True
+        cause, detail, shown = Cause(""), "", level or logging.INFO
         with self._reporting("the log", event):
             detail = str(why)
             if isinstance(why, Exception):
                 cause = cause_of(why, event.name)
             event = _with_texts_of(why, event)
-            is_logged = logger.isEnabledFor(
-                level or _level(event.name, event.reason, cause)
-            )
+        with self._reporting("the log", event):
+            shown = _level(event, cause, level)
         if self._traces is not None and self._traces.is_provided():
             with self._reporting("the traces", event):
-                shown = _level(event.name, event.reason, cause)
                 user = self._hash("user", event.open_id or "")
-                self._traces.report(event, cause, level or shown, user)
-        if not (is_logged or self._on_event or self._meter):
+                self._traces.report(event, cause, shown, user)
+        if not (logger.isEnabledFor(shown) or self._on_event or self._meter):
             return  # a task for no listener would take 15 us
-        record = partial(self._log, event, detail, cause, session, level, raised)
+        record = partial(self._log, event, detail, cause, session, shown, raised)
         emit = partial(self._call_listeners, event, cause, record)
         failure: Exception | None = None
         try:
@@ -149,11 +148,9 @@ class Emitter:
         detail: str,
         cause: Cause,
         session: str,
-        level: int | None,
+        level: int,
         raised: BaseException | None,
     ) -> None:
-        if level is None:
-            level = _level(event.name, event.reason, cause)
         if not logger.isEnabledFor(level):
             return
         left_out: int | None = 0
@@ -220,9 +217,12 @@ class Emitter:
         return hmac.new(self._key, text, hashlib.sha256).hexdigest()[:_HASH_LENGTH]
 
 
-def _level(name: EventName, reason: str, cause: Cause) -> int:
-    kind = EVENTS[name]
-    level = kind.levels.get(reason, kind.level)
+def _level(event: Event, cause: Cause, given: int | None) -> int:
+    """Return the level of an event's log record: the given one, or else the usual."""
+    if given is not None:
+        return given
+    kind = EVENTS[event.name]
+    level = kind.levels.get(event.reason, kind.level)
     return max(level, cause.level) if kind.by_cause else level
 
 

@@ -82,7 +82,7 @@ class Traces:
     """The spans of one app's users."""
 
     def __init__(self, endpoints: TikTokEndpoints, store: object) -> None:
-        """Take the facts about addresses and the store for the spans.
+        """Take what spans say about the addresses and the store.
 
         Args:
             endpoints: of the settings.
@@ -191,8 +191,8 @@ class Traces:
         is_provided = self.is_provided()
 
         async def traced() -> tuple[T, SpanContext]:
-            # With a span's context in each case: a waiting caller may already look for
-            # one.
+            # A pair in both cases: a waiting caller may have a provider by now, and
+            # then reads the context.
             if not is_provided:
                 return await work(), trace.INVALID_SPAN_CONTEXT
             with self.flow("refresh"):
