@@ -109,7 +109,8 @@ def _add_check(commands: Any) -> None:
     check.add_argument(
         "--settings",
         metavar="MODULE:OBJECT",
-        help="a TikTokSettings, or a function for one, instead of the environment",
+        help="a TikTokSettings, or a function that returns one, used instead of the"
+        " environment",
     )
     check.add_argument(
         "--mount",
@@ -182,7 +183,7 @@ def _add_sandbox(commands: Any) -> None:
         nargs="+",
         action="extend",
         type=_scopes,
-        help="those that the app is approved for, with blanks or commas between them;"
+        help="the scopes that the app is approved for, separated by blanks or commas;"
         " if not given, those of profiles and videos",
     )
     sandbox.set_defaults(run=_sandbox)
@@ -247,7 +248,7 @@ def _settings(named: str | None) -> TikTokSettings:
     if not isinstance(found, TikTokSettings):
         message = (
             f"--settings {named}: a {type(found).__name__}; name a TikTokSettings, or"
-            " what returns one, as module:object"
+            " a function that returns one, as module:object"
         )
         raise _Misused(message)
     return found
@@ -388,7 +389,7 @@ def _number(text: str, most: float) -> float:
     """Return a number from the command line; argparse prints what is wrong with it."""
     number = float(text)
     if not 0 <= number <= most:  # infinity and NaN are refused too
-        message = f"it is 0 to {most:g}"
+        message = f"it must be 0 to {most:g}"
         raise argparse.ArgumentTypeError(message)
     return number
 

@@ -1,7 +1,8 @@
 """``tokens list`` and ``tokens sweep``, for the command line and for manage.py.
 
-A store may hold millions of users. They are read some hundred at a time, progress is
-shown on a terminal, and Ctrl-C says how far the command came and how to go on.
+A store may hold millions of users. They are read a few hundred at a time, progress is
+shown on a terminal, and after Ctrl-C the command prints how far it came and how to go
+on.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .stores.base import ROWS
 
 #: Exit code of a program that SIGINT ended: 128 + 2.
 INTERRUPTED = 130
-#: So many users are sorted before they are printed; more come in the store's order.
+#: The most users that are sorted by open_id; more are printed in the store's order.
 SORTED = 10_000
 _FORM = "{:<40}  {:<20}  {:<20}  {:>8}  {}"
 _DAY = 86400
@@ -39,7 +40,7 @@ class Report(NamedTuple):
     out: Output
     #: Gets the progress, and how to go on after Ctrl-C.
     err: TextIO
-    #: Returns the sentence about so many records that cannot be opened.
+    #: Returns the sentence about a number of records that cannot be opened.
     unreadable: Callable[[int], str]
     #: Whether to show progress where `err` is no terminal.
     progress: bool = False
@@ -74,13 +75,13 @@ def add_list_arguments(parser: Any, days: Callable[[str], float]) -> None:
         "--ending",
         metavar="DAYS",
         type=days,
-        help="only those whose grant ends within so many days, the soonest first",
+        help="only those whose grant ends within this many days, the soonest first",
     )
     parser.add_argument(
         "--after",
         metavar="OPEN_ID",
         default="",
-        help="go on behind this user; write --after=OPEN_ID",
+        help="continue after this user; write --after=OPEN_ID",
     )
     _add_progress(parser)
 
@@ -92,7 +93,7 @@ def add_sweep_arguments(parser: Any, seconds: Callable[[str], float]) -> None:
         metavar="SECONDS",
         type=seconds,
         default=3600,
-        help="renew the tokens that end within so many seconds (3600)",
+        help="renew the tokens that end within this many seconds (3600)",
     )
     _add_progress(parser)
 
@@ -121,14 +122,14 @@ def list_users(
 ) -> int:
     """Print a line for every stored user; return the exit code.
 
-    It is 1 if the user to go on behind is not stored any more: where that one stood is
-    not known then.
+    It is 1 if the user to continue after is no longer stored, because that user's place
+    in the list is then unknown.
 
     Args:
         tokens: a `TikTokTokens`.
         report: where to write.
-        ending: only users whose grant ends within so many days, the soonest first.
-        after: the open_id of the user to go on behind.
+        ending: only users whose grant ends within this many days, the soonest first.
+        after: the open_id of the user to continue after.
 
     Raises:
         StoreError: the store failed.
@@ -162,7 +163,7 @@ def list_users(
     if is_lost:
         report.line(f"{one_line(after)} is not stored any more: list without --after")
         return 1
-    report.line(f"{listed} stored" if not after else f"{listed} stored behind that one")
+    report.line(f"{listed} stored" if not after else f"{listed} stored after that user")
     _report_unreadable(report, listing.unreadable)
     return 0
 

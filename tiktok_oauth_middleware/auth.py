@@ -105,8 +105,9 @@ _LANDING_SECONDS = 10
 
 #: Why a link cannot carry data.
 NO_RESPONSE = (
-    "login_url(carry=...) sets a cookie, and this response has begun, or is none of"
-    " HTTP: make the link before the response begins, or in the page that leads to it"
+    "login_url(carry=...) sets a cookie, and this response has begun, or is not an"
+    " HTTP response: make the link before the response begins, or in the page that"
+    " leads to it"
 )
 
 
@@ -258,8 +259,8 @@ class TikTokAuth:
                 hour and in this browser only, and it makes the response set a cookie.
 
         Raises:
-            ConfigurationError: a scope is in neither, and could not be requested; or
-                data is carried, and the response has begun.
+            ConfigurationError: a scope is in neither list, and could not be requested;
+                or data is carried, and the response has begun.
             ValueError: `carry` is no mapping from strings to strings, or too long.
         """
         if carry is not None:
@@ -296,8 +297,8 @@ class TikTokAuth:
 
         Args:
             next: as for `login_url`.
-            look: ``black``, ``white``, for dark grounds, or ``outline``, which follows
-                the reader's colour scheme.
+            look: ``black``; ``white``, for dark backgrounds; or ``outline``, which
+                follows the reader's colour scheme.
             scopes: as for `login_url`.
             choose_account: as for `login_url`.
             carry: as for `login_url`; then the response sets a cookie.
@@ -308,8 +309,8 @@ class TikTokAuth:
                 leaves the style sheet out.
 
         Raises:
-            ConfigurationError: as for `login_url`; or the look is unknown, the label
-                empty, or the nonce none.
+            ConfigurationError: as for `login_url`; or the look is unknown, the label is
+                empty, or the nonce is invalid.
             ValueError: as for `login_url`.
         """
         url = self.login_url(next, scopes, choose_account=choose_account, carry=carry)

@@ -97,11 +97,11 @@ class PrivateResponses:
 def keep_out_of_djangos_caches(parts: Iterable[object]) -> None:
     """Keep Django's caches from storing responses that depended on the session.
 
+    Django's cache middleware, per site or around one view, reads an attribute of the
+    request just before it stores a response. Without Django nothing is changed.
+
     Args:
         parts: the parts of the app, from `parts_of`.
-
-    Its cache middleware, per site or around one view, reads an attribute of the request
-    just before it stores a response. Without Django nothing is changed.
     """
     for part in parts:
         if comes_from(part, ("django",)) and hasattr(part, "request_class"):

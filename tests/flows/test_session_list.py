@@ -248,7 +248,7 @@ class TestEnd:
         """
         raw.log_in()
         for name in ("end_session", "end_other_sessions"):
-            with pytest.raises(TypeError, match="session_id is a string"):
+            with pytest.raises(TypeError, match="session_id must be a string"):
                 jobs(name, me, odd)
         assert raw.open_id == me
 

@@ -200,14 +200,14 @@ class TestList:
         rest = report()
         assert list_users(some, rest, after=after) == 0
         assert len({*first, *listed(rest.out.getvalue())}) == SOME
-        assert f"{SOME - 2 * ROWS} stored behind that one" in rest.out.getvalue()
+        assert f"{SOME - 2 * ROWS} stored after that user" in rest.out.getvalue()
 
     def test_after_an_unknown_user(self, some):
         """Continuing a list after a deleted user fails with a message."""
         last = [*some.iter_users()][-1].open_id
         streams = report()
         assert list_users(some, streams, after=last) == 0
-        assert "0 stored behind that one" in streams.out.getvalue()
+        assert "0 stored after that user" in streams.out.getvalue()
         some.forget(last)
         streams = report()
         assert list_users(some, streams, after=last) == 1

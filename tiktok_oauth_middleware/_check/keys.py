@@ -56,8 +56,8 @@ def _keys(settings: TikTokSettings) -> Iterator[Finding]:
             yield note(
                 "weak_key",
                 "secret_keys",
-                f"secret_keys[{place}] has at most {bits} bits, by its letters and"
-                " length",
+                f"secret_keys[{place}] has at most {bits} bits of randomness, judged by"
+                " its letters and length",
                 f"make one with {_MAKE_A_KEY}",
             )
     if len(keys) > _MANY_KEYS:

@@ -109,14 +109,14 @@ def _answer(url: str, clock: Callable[[], float]) -> Iterator[Finding]:
 
 
 def _compared(ahead: float) -> Finding:
-    words = f"the clock is {abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}"
+    words = f"the clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'}"
     if abs(ahead) <= _SLIGHT_SKEW:
         return good("clock_compared", "", "the clock agrees with TikTok's")
     level = note if abs(ahead) <= _SKEW else wrong
     return level(
         "clock_off",
         "",
-        f"{words} of TikTok's",
+        f"{words} TikTok's",
         "synchronise it: workers may differ by 60 s, and from TikTok by 300 s",
     )
 

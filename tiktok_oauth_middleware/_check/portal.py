@@ -312,8 +312,8 @@ def _scopes(settings: TikTokSettings) -> Iterator[Finding]:
             "profile_often",
             "profile_max_age",
             f"profile_max_age is {settings.profile_max_age:g} s: a user's requests ask"
-            " TikTok for the profile so often, and it takes 600 such calls a minute"
-            " from all users",
+            " TikTok for the profile that often, and TikTok accepts 600 such calls a"
+            " minute for all users together",
             f"leave it at a day, or at {_SHORT_PROFILE_AGE} s or more",
         )
     yield good("scopes", "scopes", f"scopes ask for {', '.join(sorted(requested))}")
@@ -325,7 +325,7 @@ def _rules(settings: TikTokSettings) -> Iterator[Finding]:
             "public_alone",
             "public",
             "public has rules and protect has none: every path is open anyway",
-            "say in protect what needs a login",
+            "list in protect the paths that need a login",
         )
     if _asks(settings, settings.after_logout):
         yield note(

@@ -120,7 +120,7 @@ def _attributes(part: object) -> Iterator[Any]:
     """Yield the values of attributes named in `_NAMES`; may run their properties."""
     for name in _NAMES:
         value = attribute_of(part, name)
-        if value is not None:  # most
+        if value is not None:  # as most are
             yield from _values(value)
 
 

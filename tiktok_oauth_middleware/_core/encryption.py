@@ -43,7 +43,7 @@ class Box:
     def __init__(
         self, secret_keys: Sequence[str], client_key: str, purpose: str
     ) -> None:
-        """Derive the keys; the newest comes first, seals, and all open."""
+        """Derive the keys. The first, the newest, seals; each of them opens."""
         self._purpose = purpose.encode() + b"\x00"
         self._keys = {
             derive(key, client_key, f"{purpose}/id", 4): AESGCM(

@@ -46,7 +46,7 @@ class FinishedLogin(NamedTuple):
     #: Returns the page that asks that user whether to connect it; None if no login of
     #: the app connects accounts.
     question: Callable[[], Any] | None
-    #: Deletes the login's cookies, for a response in the place of ours.
+    #: Deletions of the login's cookies, for a response that replaces ours.
     spent: Sequence[Cookie]
 
 

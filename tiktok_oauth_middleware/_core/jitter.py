@@ -6,5 +6,5 @@ import random
 
 
 def between(low: float, high: float) -> float:
-    """Return a random number between two; not for secrets."""
+    """Return a random number between `low` and `high`; not for secrets."""
     return random.uniform(low, high)  # noqa: S311 - spreads retries

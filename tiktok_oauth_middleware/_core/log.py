@@ -4,8 +4,8 @@ If the store is down or the client secret is wrong, every request fails in the s
 a line for each would hide other lines and fill a disk. Each cause therefore gets one
 line a minute in each process, and the next line says how many were omitted.
 
-A cause is a message template or the cause of an event (see `LogRateLimiter`). Both are
-written in this package, so the table stays small whatever is sent to the app.
+A cause is a message template, or the cause of an event. Both are written in this
+package, so the table stays small whatever is sent to the app.
 """
 
 from __future__ import annotations

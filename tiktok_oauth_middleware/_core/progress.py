@@ -12,7 +12,7 @@ _TERMINAL_SECONDS, _LINE_SECONDS = 0.2, 10.0
 
 
 class Progress:
-    """Prints how far a command is, not too often."""
+    """Prints how far a command has come, not too often."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -48,7 +48,7 @@ def mask(text: str, secrets: Iterable[str]) -> str:
 
 def _spellings(secret: str) -> set[str]:
     """Return a secret in plain text, percent-encoded, in hex and in base64."""
-    # Encoding is how to get the text of a `Secret`.
+    # `encode` returns the text of a `Secret`, `str` would return asterisks.
     plain = secret.encode("utf-8", "surrogatepass").decode("utf-8", "surrogatepass")
     raw = plain.encode(errors="replace")
     quoted = {quote(raw, ""), quote(raw), quote_plus(raw), raw.hex()}

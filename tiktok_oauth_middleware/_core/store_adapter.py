@@ -70,7 +70,7 @@ class LockHandle:
             return await self._call(self._lock.renew, ttl) is not False
 
     def keep_renewed(self, ttl: float) -> AbstractContextManager[bool]:
-        """Renew the lock from a thread inside the block; False if it cannot be."""
+        """Renew the lock from a thread inside the block; False if that cannot be."""
         if self._renew_blocking is None:
             return nullcontext(enter_result=False)
         return renewed_by_thread(self._renew_here, ttl)

@@ -28,7 +28,7 @@ _DEEPEST = 6
 
 
 def without_query(connection: Mapping[str, Any], query: bytes) -> dict[str, Any]:
-    """Return a copy of a scope or environ that has no query, and no code of it.
+    """Return a copy of a scope or environ without its query, code and state.
 
     Objects other than texts, dicts, lists and tuples are the same in the copy, so that
     a session that the app changes is the one that its middleware saves.

@@ -136,7 +136,7 @@ def _first_text(sources: Iterable[Mapping[str, Any]], names: Sequence[str]) -> s
 
 
 def retry_after_seconds(header: str, now: float | None) -> float | None:
-    """Return how long a ``Retry-After`` asks to wait; None if it is missing or odd.
+    """Return how long a ``Retry-After`` asks to wait; None if it is missing or invalid.
 
     It holds seconds or a date (RFC 9110 section 10.2.3); a date in the past is 0. More
     than 300 seconds count as 300.

@@ -130,7 +130,7 @@ class _AsyncClient(_TikTokMixin, AsyncOAuth2Client):
 class TikTokClient:
     """TikTok's token, revoke and user-info endpoints, for one app."""
 
-    def __init__(  # noqa: PLR0913 - what it calls, and who looks on
+    def __init__(  # noqa: PLR0913 - what it calls, and what observes the calls
         self,
         settings: TikTokSettings,
         backend: Backend,
@@ -413,8 +413,8 @@ class TikTokClient:
     async def http_client(self) -> Any:
         """Return the HTTP client of this process or event loop.
 
-        It is made once, in a thread, because its TLS context costs 20 ms. With that, a
-        client for one login costs 0.1 ms.
+        It is made once, in a thread, because its TLS context costs 20 ms. A client for
+        one login uses the same context and costs 0.1 ms.
         """
         if self.shared is not None:
             client = await self.shared.http_client()

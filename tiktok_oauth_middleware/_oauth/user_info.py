@@ -43,7 +43,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 _SCOPES = {field: scope for scope, names in FIELDS.items() for field in names}
 _COUNTS = frozenset(FIELDS["user.info.stats"])
 _LINKS = ("avatar_url", "avatar_url_100", "avatar_large_url")
-#: Where each of them begins in a packed profile.
+#: How each link begins in a packed profile.
 _LINK_STARTS = tuple(f'"{name}": "' for name in _LINKS)
 #: The expiry in a signed link, as TikTok's CDN writes it: seconds, or milliseconds. The
 #: pattern begins with the name and checks the character before it afterwards, because
@@ -94,10 +94,9 @@ def links_end(profile: str) -> float:
         at = profile.find(start)
         if at < 0:
             continue
-        # Not by `json.loads`, which would parse all of it.
-        # `pack_profile` writes a backslash before each quote of a text, so this is the
-        # beginning of a field. The next quote is its end: URLs contain none (RFC 3986
-        # section 2), and what is behind one is not a browser's link any more.
+        # Not by `json.loads`, which would parse the whole profile. `pack_profile`
+        # writes a backslash before each quote of a text, so a field begins here. It
+        # ends at the next quote, since URLs contain none (RFC 3986 section 2).
         stop = profile.find('"', at + len(start))
         link = _LINK_END.search(profile, at, stop)
         time = int(link[1]) if link else 0

@@ -107,7 +107,7 @@ class Connections:
             user_id: of the app's user.
             record_id: of the TikTok account.
             make: returns the account's record with the new tokens, given the present
-                record; it keeps the connection of that.
+                record, whose connection it keeps.
 
         Raises:
             StoreError: the store failed.

@@ -31,7 +31,7 @@ MOVING_SECONDS = 86400
 #: The longest time for which a record can lack its mark, in seconds: a copy notes after
 #: each page of rows that it is running.
 _UNMARKED_SECONDS = 600
-#: By so many seconds a store's clock may differ from this host's.
+#: How far a store's clock may differ from this host's, in seconds.
 _SKEW_SECONDS = 60
 
 
@@ -82,14 +82,14 @@ class CopyMark(NamedTuple):
         return made if version == "2" else None
 
     def was_ended(self, now: float) -> bool:
-        """Whether a store that has the record no longer has ended it.
+        """Whether a record that is missing in its store was ended there.
 
-        Otherwise it may have expired there, where it was not used since.
+        Otherwise it may have expired, because it was not used there since.
         """
         return now < self.ends_at - _SKEW_SECONDS
 
     def has_ended(self, session: Session, now: float) -> bool:
-        """Whether a store that has the session no longer has ended it, as above."""
+        """Whether a session that is missing in its store was ended there."""
         end = self.sessions.get(session_name(session.digest), 0)
         return now < end - _SKEW_SECONDS
 

@@ -7,8 +7,8 @@ refresh and log out at both stores meanwhile.
 A merge needs the state of the record when it was last copied, which its `CopyMark` has.
 Tokens are taken from the store that changed them since. A session of the last copy that
 is missing in one store has ended there, and so ends in both. A copied record that is
-missing has ended too, and is not restored. Neither holds if it would have expired there
-by now: it may have been used in the other store only.
+missing has ended too, and is not restored. Both rules exclude what would have expired
+there by now, because it may have been used in the other store only.
 
 A record is written before its mark. A copy that stops between the two is like one that
 never had a mark: the newer tokens win, and the sessions of both stores stay.
@@ -173,7 +173,7 @@ class Copy:
     # --- records ---------------------------------------------------------------------
 
     async def _copy_records(self, page: Mapping[str, bytes], at: float) -> None:
-        """Copy sealed records, by their ids, which were true at a time."""
+        """Copy sealed records, by their ids, as they were when they were read."""
         new: list[tuple[str, UserRecord]] = []
         for record_id, record, mark in await self._changed(page, at):
             if record.user_id:

@@ -26,8 +26,8 @@ class Session(NamedTuple):
     digest: str
     created_at: int
     last_seen_at: int
-    #: When the user last logged in before, if this login does not count: the browser
-    #: was signed in already, and TikTok need not have shown its page.
+    #: The time of the user's previous login, if this one does not count because the
+    #: browser was signed in already, and TikTok need not have shown its page.
     earlier_login_at: int | None = None
 
     @property
@@ -44,7 +44,8 @@ class Session(NamedTuple):
     def pack(self) -> str:
         """Return the session as a line of text; `unpack` reads it.
 
-        Without an earlier login, as usual, the line is as before that field existed.
+        Without an earlier login, which is usual, the line is the same as before that
+        field existed.
         """
         earlier = self.earlier_login_at
         began = self.created_at if earlier is None else f"{self.created_at}/{earlier}"
@@ -67,9 +68,9 @@ class Session(NamedTuple):
 def public_id(digest: str) -> str:
     """Return the id of a session that may be shown and logged: 32 hexadecimal digits.
 
-    It is a hash of the stored hash of the cookie's secret, so neither of the two can be
-    computed from it, nor a cookie made. No key is used, so that jobs compute the same
-    id, and it stays the same when ``secret_keys`` change.
+    It is a hash of the stored hash of the cookie's secret, so neither that hash nor a
+    cookie can be computed from it. No key is used, so that jobs compute the same id,
+    and it stays the same when ``secret_keys`` change.
     """
     text = f"tiktok session id\x00{digest}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]

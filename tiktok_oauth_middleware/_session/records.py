@@ -177,7 +177,7 @@ class Records:
         may yield a record twice. Nothing is logged: the caller reports it.
 
         Args:
-            after: the id of a record; begins behind it.
+            after: the id of a record, to begin after it; "" for all records.
 
         Raises:
             StoreError: the store failed, or cannot list its keys.
@@ -188,7 +188,7 @@ class Records:
                     yield each.record_id, each.parsed()
 
     async def sealed_pages(self, after: str = "") -> AsyncGenerator[SealedPage, None]:
-        """Yield what `each` yields, some hundred at a time, and still sealed.
+        """Yield what `each` yields, a few hundred at a time, and still sealed.
 
         Parsing takes longer than reading and decrypting, and most jobs over all users
         need only a few fields.

@@ -336,7 +336,7 @@ class SessionService:
             began_at = await self.endings.begin_revoke(record_id)
             ended = await self.forget(record_id)
         except StoreError as error:
-            # Its tokens end at TikTok, and the sessions with their next refresh.
+            # TikTok ends its tokens, and the next refresh ends its sessions.
             logger.warning("the record of a refused login was not deleted: %s", error)
         result, why = await self.backend.shielded(
             lambda: self._revoke_and_note(record_id, record, began_at)

@@ -145,11 +145,11 @@ def sessions_of(records: Records, record: UserRecord) -> list[SessionInfo]:
 async def user_pages(
     records: Records, after: str = ""
 ) -> AsyncGenerator[UserPage, None]:
-    """Yield all stored users, some hundred at a time.
+    """Yield all stored users, a few hundred at a time.
 
     Args:
         records: of the app.
-        after: the id of a record; begins behind it.
+        after: the id of a record, to begin after it; "" for all records.
 
     Raises:
         StoreError: the store failed, or cannot list its keys.

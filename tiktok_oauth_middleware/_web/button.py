@@ -24,10 +24,10 @@ Look = Literal["black", "white", "outline"]
 
 # Sizes in px have a rem beside them: the px keep 44 x 44 (WCAG 2.2, 2.5.5) on sites
 # that set the root's font size to 10 px, the rem follow a reader's larger letters.
-# Each class stands twice, so that a site's own rules about links do not win. The ring
-# is white, dark, white, and so visible beside any button on any ground (WCAG technique
-# C40). In forced colours
-# the border is what shows the button's edge. Contrasts of text: 12:1 and more.
+# Each class stands twice, so that these rules take precedence over a site's own rules
+# about links. The ring is white, dark, white, and so visible beside any button on any
+# background (WCAG technique C40). In forced colours only the border shows the button's
+# edge. Contrasts of text: 12:1 and more.
 STYLE = """\
 .tiktok-login.tiktok-login{box-sizing:border-box;display:inline-flex;
 align-items:center;justify-content:center;max-inline-size:100%;
@@ -75,7 +75,7 @@ def check_look(look: str) -> None:
     """
     if look not in get_args(Look):
         looks = ", ".join(get_args(Look))
-        message = f"look is one of {looks}; got {one_line(str(look))}"
+        message = f"look must be one of {looks}; got {one_line(str(look))}"
         raise ConfigurationError(message)
 
 

@@ -58,8 +58,8 @@ def check_carried(carried: object) -> None:
     """
     if not isinstance(carried, Mapping):
         message = (
-            'carry is a mapping from strings to strings, such as {"invite": "abc"}; got'
-            f" a {type(carried).__name__}"
+            "carry must be a mapping from strings to strings, such as"
+            f' {{"invite": "abc"}}; got a {type(carried).__name__}'
         )
         raise ValueError(message)  # noqa: TRY004 - one error for all that is wrong
     odd = [
@@ -70,7 +70,8 @@ def check_carried(carried: object) -> None:
     ]
     if odd:
         message = (
-            f"carry is a mapping from strings to strings; there is a {odd[0]} in it"
+            "carry must be a mapping from strings to strings; there is a"
+            f" {odd[0]} in it"
         )
         raise ValueError(message)
     try:

@@ -54,7 +54,7 @@ class Attempted(NamedTuple):
     digest: str = ""
     #: Of a failure, for the log.
     cause: object = ""
-    #: By the app's ``on_login``.
+    #: The exception that the app's ``on_login`` raised, if any.
     raised: BaseException | None = None
 
 

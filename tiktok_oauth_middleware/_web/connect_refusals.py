@@ -74,7 +74,8 @@ def answer_in(outcome: Outcome, name: str, seconds: float) -> Any:
         name: the code's name, for the log.
         seconds: its time limit.
 
-    Raises: Undecided: the code raised an error, or took too long.
+    Raises:
+        Undecided: the code raised an error, or took too long.
     """
     if not outcome.is_set:
         message = f"{name} took longer than {seconds:g} seconds"

@@ -193,12 +193,14 @@ def check_max_age(max_age: object) -> None:
     # True and False are numbers in Python, but not durations.
     if isinstance(max_age, bool) or not isinstance(max_age, int | float):
         message = (
-            "max_age is a number of seconds, such as 300; got a"
+            "max_age must be a number of seconds, such as 300; got a"
             f" {type(max_age).__name__}"
         )
         raise TypeError(message)
     if not math.isfinite(max_age) or max_age < 0:
-        message = f"max_age is a finite number of seconds, 0 or more; got {max_age}"
+        message = (
+            f"max_age must be a finite number of seconds, 0 or more; got {max_age}"
+        )
         raise ValueError(message)
 
 

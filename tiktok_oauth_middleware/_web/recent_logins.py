@@ -1,4 +1,4 @@
-"""Return addresses of recent logins, for the page about a callback without cookies.
+"""Where recent logins lead, for the page about a callback without cookies.
 
 A login is kept in its browser's cookies. If those are missing at the callback, because
 newer logins took their place or the login began in another browser or app, the login

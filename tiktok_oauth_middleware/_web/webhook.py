@@ -183,7 +183,8 @@ class Webhook:
     async def _token_works(self, stored: VersionedRecord) -> bool:
         """Ask TikTok whether a user's access token still works.
 
-        Raises: TikTokError: TikTok gave no answer to that.
+        Raises:
+            TikTokError: TikTok gave no answer to that.
         """
         if stored.record.expires_at <= self.service.clock():
             raise TikTokUnavailable("", "the token expired and could not be renewed")

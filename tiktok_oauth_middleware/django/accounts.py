@@ -134,15 +134,15 @@ def make_user(_request: Any, _login: Login) -> Any:
     """Return a new Django user with a random name, no email and no usable password.
 
     Raises:
-        ImproperlyConfigured: the user model is named by an address, which TikTok does
-            not give.
+        ImproperlyConfigured: the user model identifies users by an email address, which
+            TikTok does not give.
     """
     model = django_auth.get_user_model()
     field = model._meta.get_field(model.USERNAME_FIELD)
     if isinstance(field, models.EmailField):
         message = (
-            f"{model.__name__} is named by an email address, which TikTok does not"
-            ' give: name a callable in TIKTOK_OAUTH_OPTIONS["make_user"]'
+            f"{model.__name__} identifies users by an email address, which TikTok does"
+            ' not give: name a callable in TIKTOK_OAUTH_OPTIONS["make_user"]'
         )
         raise ImproperlyConfigured(message)
     using = router.db_for_write(model)

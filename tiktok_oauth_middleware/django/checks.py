@@ -219,8 +219,8 @@ def _account_faults() -> Iterator[checks.CheckMessage]:
     field = model._meta.get_field(model.USERNAME_FIELD)
     if isinstance(field, models.EmailField) and not makes_users:
         yield checks.Error(
-            f"{model.__name__} is named by an email address, which TikTok does not"
-            " give",
+            f"{model.__name__} identifies users by an email address, which TikTok does"
+            " not give",
             hint='name a callable in TIKTOK_OAUTH_OPTIONS["make_user"], which makes a'
             " user of a TikTok login",
             id="tiktok_oauth.make_user_missing",

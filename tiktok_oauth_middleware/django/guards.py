@@ -115,7 +115,7 @@ class TikTokRequiredMixin:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if isinstance(cls.required_scopes, str):
-            message = f"{cls.__name__}.required_scopes is a tuple of scopes"
+            message = f"{cls.__name__}.required_scopes must be a tuple of scopes"
             raise TypeError(message)
         check_scopes(tuple(cls.required_scopes))
         check_max_age(cls.login_max_age)

@@ -106,7 +106,7 @@ def read_settings() -> TikTokSettings:
         return TikTokSettings.from_env({"TIKTOK_STORE": _DEFAULT_STORE, **os.environ})
     if not isinstance(given, Mapping):
         message = (
-            f"{SETTING} is a dict of options, or a TikTokSettings; got a"
+            f"{SETTING} must be a dict of options, or a TikTokSettings; got a"
             f" {type(given).__name__}"
         )
         raise ConfigurationError(message)
@@ -134,7 +134,7 @@ def read_options() -> Options:
     """
     given = getattr(django_settings, OPTIONS, None) or {}
     if not isinstance(given, Mapping):
-        message = f"{OPTIONS} is a dict; got a {type(given).__name__}"
+        message = f"{OPTIONS} must be a dict; got a {type(given).__name__}"
         raise ConfigurationError(message)
     known = {option.name for option in dataclasses.fields(Options)}
     faults = [
@@ -159,7 +159,7 @@ def read_options() -> Options:
             faults += [f"{OPTIONS}: {fault}"] if fault else []
         elif not callable(given_one) or iscoroutinefunction(given_one):
             faults.append(
-                f"{OPTIONS}[{name!r}] is a plain function, or the path of one"
+                f"{OPTIONS}[{name!r}] must be a plain function, or the path of one"
             )
     if faults:
         raise ConfigurationError(faults)

@@ -68,7 +68,7 @@ def faults(options: Mapping[str, Any], rows: Mapping[str, Row]) -> Iterator[str]
     for name, row in rows.items():
         expected = row.wrong_type(options[name])
         if expected:
-            yield f"{name} is {expected}; got a {type(options[name]).__name__}"
+            yield f"{name} must be {expected}; got a {type(options[name]).__name__}"
             usable[name] = row.stand_in
     yield from _credential_faults(usable)
     yield from _redirect_uri_faults(usable)
@@ -109,7 +109,7 @@ def _previous_secret_fault(previous: str, options: Mapping[str, Any]) -> str | N
     if not protocol.is_visible(previous, 200):
         return "is empty or holds a space; leave it out unless the secret is rotated"
     if previous == options["client_secret"]:
-        return "equals client_secret; it is the one before, or left out"
+        return "equals client_secret; give the former secret, or leave it out"
     if previous == options["client_key"]:
         return "equals client_key; TikTok's portal shows two values"
     if _TEMPLATE.search(previous):
@@ -246,15 +246,18 @@ def _path_faults(options: Mapping[str, Any]) -> Iterator[str]:
         if path is None:
             continue
         if path == "/" or _is_odd(path):
-            yield f"{name} is {path!r}; it is a plain path, such as /auth/tiktok/login"
+            yield (
+                f"{name} is {path!r}; it must be a plain path, such as"
+                " /auth/tiktok/login"
+            )
         elif path in taken:
             yield f"{name} and {taken[path]} are both {path!r}; give each its own path"
         taken[path] = name
     for name in ("after_login", "after_logout"):
         if safe_return_to(options[name], taken) != options[name]:
             yield (
-                f"{name} is {options[name]!r}; it is a path of this site that begins"
-                " with one slash, percent-encoded, and none of the login's own"
+                f"{name} is {options[name]!r}; it must be a path of this site that"
+                " begins with one slash, percent-encoded, and none of the login's own"
             )
 
 
@@ -314,7 +317,7 @@ def _number_faults(
     for name, row in rows.items():
         bounds = row.out_of_bounds(options[name])
         if bounds:
-            yield f"{name} is {options[name]}; it is {bounds}"
+            yield f"{name} is {options[name]}; it must be {bounds}"
 
 
 def _endpoint_faults(endpoints: TikTokEndpoints) -> Iterator[str]:
@@ -340,9 +343,9 @@ def _endpoint_faults(endpoints: TikTokEndpoints) -> Iterator[str]:
 def _other_faults(options: Mapping[str, Any]) -> Iterator[str]:
     methods = {*options["login_methods"]}
     if not methods or not methods <= {"GET", "POST"}:
-        yield 'login_methods lists "GET", "POST" or both'
+        yield 'login_methods must list "GET", "POST" or both'
     if not _NAME.fullmatch(options["cookie_name"]):
-        yield "cookie_name is 1 to 64 letters, digits, - or _"
+        yield "cookie_name must be 1 to 64 letters, digits, - or _"
     elif "-login-" in options["cookie_name"] + "-":
         yield "cookie_name holds -login, by which the cookies of logins are known"
     elif options["cookie_name"].endswith("-choose"):

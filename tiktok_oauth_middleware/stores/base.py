@@ -66,7 +66,7 @@ class Store(Protocol):
         ...
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
-        """Hold the lock of `key` inside the block: True if obtained, False if taken.
+        """Hold the lock of `key` inside the block; False if another caller holds it.
 
         It does not wait. A lock is a lease of `ttl` seconds: a holder that keeps it
         longer has lost it, and its exit then does not release the next holder's lock.
@@ -172,7 +172,7 @@ PAGE = 1000
 ROWS = 250
 #: Rows of one statement that writes many.
 BATCH = 100
-#: The most expired rows that one sweep deletes; also the swaps between two sweeps.
+#: The most expired rows that a sweep deletes, and the swaps from one sweep to the next.
 SWEPT_ROWS, SWEEP_EVERY = 100, 32
 
 

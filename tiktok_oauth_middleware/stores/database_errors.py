@@ -10,8 +10,8 @@ from tiktok_oauth_middleware.errors import StoreError
 _CONFLICT = frozenset({"40001", "40P01", 1213, 1020})
 #: Codes of a server that is no longer the primary.
 _READ_ONLY = frozenset({"25006", 1290, 1792, 1836})
-#: Codes of a connection that the server ends: an administrator or an idle timeout did,
-#: or the server shuts down or has crashed. A pooler in between may keep it open.
+#: Codes for a connection that the server ends: by an administrator's command, at an
+#: idle timeout, a shutdown or a crash. A pooler in between may keep it open.
 _ENDED = frozenset({"57P01", "57P02", "57P05", 1053, 1927})
 #: Codes of errors that MySQL's and MariaDB's client libraries find, not the server.
 _OF_CLIENT = frozenset({*range(2000, 3000), *range(5000, 6000)})

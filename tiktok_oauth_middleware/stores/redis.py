@@ -1,8 +1,8 @@
 """A store in Redis or Valkey, for workers on several hosts.
 
-A read is a single GET; those that an event loop makes at once are one MGET. A swap is
-one Lua script, which the server runs atomically. No call waits for longer than the
-timeout, and a dead connection costs one retry.
+A read is a single GET; reads that an event loop makes at the same time are combined
+into one MGET. A swap is one Lua script, which the server runs atomically. No call waits
+for longer than the timeout, and a dead connection costs one retry.
 
 When the answer to a swap is lost, the retry runs the swap twice, and the second run
 would find the new value and return False. Therefore each value ends in a random mark of
@@ -148,7 +148,7 @@ class RedisStore:
     def create_many(self, rows: Sequence[tuple[str, bytes, float]]) -> list[bool]:
         """Write each row that does not exist; return which were written, in order.
 
-        The commands of some hundred rows are sent at once.
+        The commands for a few hundred rows are sent at once.
         """
         created: list[bool] = []
         for some in in_batches(rows, ROWS):

@@ -104,9 +104,7 @@ _MESSAGE_MEANINGS = (
 def failure(what: str, error: Exception) -> StoreError:
     """Return the error for a call that failed with any exception.
 
-    redis-py, valkey-py, a cluster's client and sockets each raise exceptions of their
-    own; all become a StoreError. Their texts may name hosts, so the message does not
-    repeat them.
+    The texts of these exceptions may name hosts, so the message does not repeat them.
     """
     return StoreError(f"Redis could not {what}: {_cause(error)}")
 

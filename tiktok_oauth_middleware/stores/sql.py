@@ -35,8 +35,8 @@ class SQLStore:
         clock: Seconds since 1970; None is the database's own clock.
 
     Raises:
-        ConfigurationError: SQLAlchemy or the driver is not installed, or it is no
-            such URL or engine.
+        ConfigurationError: SQLAlchemy or the driver is not installed, or the first
+            argument is neither such a URL nor an engine.
     """
 
     waits: ClassVar[Waits] = "always"

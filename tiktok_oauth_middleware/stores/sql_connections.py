@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _KINDS = ("postgresql", "mysql", "mariadb", "sqlite")
 #: Limits a statement's time at MariaDB's server. Otherwise, after its caller timed out,
 #: the statement would keep waiting for a lock, with its connection, up to the server's
-#: limit. MySQL can limit reads only, and reads the second half as a comment.
+#: limit. MySQL can limit SELECT only; to MySQL the second half is a comment.
 _LIMIT_BY_MARIADB = "SET autocommit = 1 /*M!100101 , max_statement_time = {:g} */"
 #: Names of SQLite's databases in memory; each connection has a separate one.
 _IN_MEMORY = (None, "", ":memory:")
@@ -219,7 +219,8 @@ class ConnectionSource:
     def after_fork(self) -> None:
         """Drop all connections: a forked worker must not use its parent's."""
         self._making = threading.Lock()
-        # Kept, since some drivers send a message when a connection is collected.
+        # Kept, since some drivers send a message when garbage collection finds a
+        # connection.
         self._inherited += [self._by_process, self._by_loop]
         self._by_process, self._by_loop = None, {}
         if isinstance(self._given, ProcessConnections):

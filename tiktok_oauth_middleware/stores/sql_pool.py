@@ -1,8 +1,8 @@
 """Pools of `SQLStore`: statements go directly to the driver's connections.
 
 SQLAlchemy only connects, with all options of its URL. Statements do not go through its
-`Connection`, which takes two to six times the CPU time of the query; six times is in an
-event loop, where it switches between greenlets. Its pool is not used either, which
+`Connection`, which takes two to six times the CPU time of the query (six times in an
+event loop, where it switches between greenlets). Its pool is not used either, which
 saves a tenth of a read's time.
 """
 
@@ -214,9 +214,9 @@ class PooledLoopConnections(LoopConnections):
     async def _connected(self, generation: int) -> Any:
         """Return a new connection; if there is none, end the turn.
 
-        Connecting goes on without its caller: if it is cancelled, a driver may leave
-        the connection open at the server until garbage is collected. The connection is
-        then kept for others.
+        Connecting goes on if the caller is cancelled, and the connection is then kept
+        for other callers. A driver whose connecting is cancelled may leave the
+        connection open at the server until garbage is collected.
         """
         connecting = _in_background(self._connect())
         try:
@@ -299,7 +299,7 @@ async def _leave_psycopg(connection: Any, call: asyncio.Task[Result]) -> None:
     """Close a connection when its cancelled statement has ended, or takes too long."""
     try:
         await asyncio.wait((call,), timeout=_CLOSE_SECONDS)
-        call.cancel()  # psycopg waits no longer
+        call.cancel()  # again, which ends psycopg's waiting
         # Before the connection closes, so that the event loop no longer watches it.
         with suppress(Exception, asyncio.CancelledError):
             await call
@@ -346,7 +346,7 @@ def _in_background(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 
 async def _close_asyncpg(connection: Any) -> None:
-    with suppress(Exception):  # then it is closed as well
+    with suppress(Exception):  # the connection is closed in that case too
         async with asyncio.timeout(_CLOSE_SECONDS):
             await connection.close()
 

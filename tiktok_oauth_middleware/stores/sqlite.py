@@ -177,7 +177,7 @@ class SQLiteStore:
     def create_many(self, rows: Sequence[tuple[str, bytes, float]]) -> list[bool]:
         """Write each row that does not exist; return which were written, in order.
 
-        A transaction, and so a write to the disk, has some hundred rows.
+        Each transaction, and so each write to the disk, has up to a hundred rows.
         """
         created: list[bool] = []
         for some in in_batches(rows):
@@ -392,7 +392,7 @@ def _created(rows: list[tuple[Any, ...]], handle: sqlite3.Connection) -> list[bo
             with closing(handle.execute(_CREATE, row)) as cursor:
                 created.append(cursor.rowcount == 1)
         handle.execute("COMMIT").close()
-    except BaseException:  # of Ctrl-C, too
+    except BaseException:  # also after Ctrl-C
         if handle.in_transaction:
             handle.rollback()
         raise

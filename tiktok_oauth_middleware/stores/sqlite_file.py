@@ -55,7 +55,10 @@ _NAME_BY_TEXT = {
 
 
 def open_file(path: Path, timeout: float) -> sqlite3.Connection:
-    """Open an existing file; without mode=rw SQLite would create a readable one."""
+    """Open an existing file.
+
+    Without mode=rw SQLite would create a missing one, readable for other users.
+    """
     handle = _opened(path, timeout, "mode=rw")
     try:
         _settle(handle, path, timeout)
@@ -79,8 +82,8 @@ def _opened(path: Path, timeout: float, mode: str) -> sqlite3.Connection:
         )
     except sqlite3.Error as error:
         raise_store_error("open", error)
-    # A row that another program wrote may hold text that is not UTF-8: it is not a
-    # valid grant, but must not make the store fail.
+    # A row that another program wrote may hold text that is not UTF-8. It is not a
+    # record of ours, but must not make the store fail.
     handle.text_factory = bytes
     return handle
 

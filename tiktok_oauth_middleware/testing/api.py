@@ -1,4 +1,4 @@
-"""TikTok's API in the stand-in: from a request to an answer, or to a test's fault.
+"""TikTok's API in the stand-in: its answers, and the faults that tests set.
 
 The OAuth endpoints return flat errors, the resource endpoints nested ones. Each request
 is recorded without its secrets.

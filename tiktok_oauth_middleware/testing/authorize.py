@@ -87,7 +87,7 @@ def read_authorize(query: Pairs, app: Registration) -> ConsentRequest:
         text = _mismatch(given.get("client_key"), [app.client_key])
         _refuse("param_error", "client_key", text, _WRONG_CLIENT)
     if given.get("response_type") != "code":
-        _refuse("unsupported_response_type", "response_type", "it is always code")
+        _refuse("unsupported_response_type", "response_type", "it must be code")
     uri = given.get("redirect_uri", "")
     _check_redirect_uri(uri, app.redirect_uris)
     scopes = tuple(dict.fromkeys(given.get("scope", "").split(",")))
@@ -97,7 +97,7 @@ def read_authorize(query: Pairs, app: Registration) -> ConsentRequest:
     if not given.get("state"):
         _refuse("invalid_request", "state", "it is missing")
     if given.get("disable_auto_auth", "0") not in ("0", "1"):
-        _refuse("invalid_request", "disable_auto_auth", "it is 0 or 1")
+        _refuse("invalid_request", "disable_auto_auth", "it must be 0 or 1")
     return ConsentRequest(
         redirect_uri=uri,
         scopes=scopes,
@@ -141,7 +141,7 @@ def _challenge(given: Mapping[str, str], app: Registration) -> str:
         if is_required or method is not None:
             _refuse("param_error", "code_challenge", "it is required", _NO_CHALLENGE)
     elif method != "S256":
-        _refuse("param_error", "code_challenge_method", "it is S256", _NO_METHOD)
+        _refuse("param_error", "code_challenge_method", "it must be S256", _NO_METHOD)
     return challenge
 
 
@@ -165,7 +165,7 @@ def redirect_uri_fault(uri: str) -> str | None:
         return "it has a query or a fragment"
     if parts.hostname in _LOOPBACK:
         fits = parts.scheme in ("http", "https") and parts.port is not None
-        return None if fits else "on loopback it is http or https, with a port"
+        return None if fits else "on loopback it must be http or https, with a port"
     if _is_ip(parts.hostname):
         return "its host is an IP address; only 127.0.0.1 may be"
     return None if parts.scheme == "https" else "it is not https"

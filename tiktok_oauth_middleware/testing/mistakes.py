@@ -46,7 +46,7 @@ def check_scopes(authorize: str, scopes: Iterable[str] | None) -> None:
     if scopes is None or "scope" not in query:
         return
     if isinstance(scopes, str):
-        message = f"scopes={scopes!r}: it is a list of scopes, not one text"
+        message = f"scopes={scopes!r}: pass a list of scopes, not one string"
         raise LoginFlowError(message)
     requested = query["scope"][0].split(",")
     if more := [scope for scope in scopes if scope not in requested]:

@@ -71,9 +71,9 @@ def list_videos(
     most = _integer(given, "max_count", _USUAL)
     cursor = _integer(given, "cursor", 0)
     if not 1 <= most <= _MOST:
-        _refuse(f"max_count is between 1 and {_MOST}")
+        _refuse(f"max_count must be between 1 and {_MOST}")
     if cursor < 0:
-        _refuse("cursor is a time in milliseconds")
+        _refuse("cursor must be a time in milliseconds")
     # 0 or no cursor: begin with the newest; otherwise, with the first one before it.
     before = cursor or float("inf")
     rest = [n for n in _numbers(person) if _posted(n) * 1000 < before]
@@ -97,9 +97,9 @@ def query_videos(
     filters = read_json(body).get("filters")
     ids = filters.get("video_ids") if isinstance(filters, dict) else None
     if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
-        _refuse("filters.video_ids is a list of strings")
+        _refuse("filters.video_ids must be a list of strings")
     if not 1 <= len(ids) <= _MOST:
-        _refuse(f"filters.video_ids holds 1 to {_MOST} ids")
+        _refuse(f"filters.video_ids must hold 1 to {_MOST} ids")
     found = [n for n in _numbers(person) if _id(person, n) in ids]
     return {"videos": [_video(person, n, names, link) for n in found]}
 
@@ -129,7 +129,7 @@ def read_json(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
-        _refuse("the body is a JSON object")
+        _refuse("the body must be a JSON object")
     return given
 
 
@@ -146,7 +146,7 @@ def _fields(fields: str | None) -> tuple[str, ...]:
 def _integer(given: dict[str, Any], name: str, usual: int) -> int:
     value = given.get(name, usual)
     if type(value) is not int:
-        _refuse(f"{name} is an integer")
+        _refuse(f"{name} must be an integer")
     return value
 
 
@@ -169,7 +169,7 @@ def _seed(person: Person, number: int) -> int:
 
 
 def _id(person: Person, number: int) -> str:
-    """Return nineteen digits that begin with 7, like the ids of these years."""
+    """Return nineteen digits that begin with 7, like the ids of recent videos."""
     return str(7 * 10**18 + _seed(person, number) % 10**18)
 
 

@@ -43,7 +43,7 @@ def test_all_faults_at_once(project):
     [
         ({"client_kye": "x"}, "client_kye"),
         ({"client_key": "x"}, "client_secret must be set"),
-        ("a string", "is a dict of options"),
+        ("a string", "must be a dict of options"),
     ],
 )
 def test_unusable_settings(project, setting, words):
@@ -67,7 +67,7 @@ def test_options_are_plain_functions(project):
         pass
 
     project.set(TIKTOK_OAUTH_OPTIONS={"on_event": on_event})
-    assert "is a plain function" in str([*found().values()])
+    assert "must be a plain function" in str([*found().values()])
 
 
 def test_places_in_middleware(project):

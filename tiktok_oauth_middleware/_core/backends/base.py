@@ -97,7 +97,7 @@ class Outcome:
 
 
 class AppCodeCall:
-    """Has `run` call an app's code, without the flow's frames on the stack."""
+    """Makes `run` call an app's code, without the flow's frames on the stack."""
 
     __slots__ = ("call",)
 
@@ -119,7 +119,7 @@ def _innermost(flow: Any) -> str:
 
 
 class TLSContext:
-    """The TLS settings that the HTTP clients of one middleware share, once made."""
+    """Holds the TLS settings that the HTTP clients of one middleware share."""
 
     __slots__ = ("context",)
 
@@ -259,7 +259,7 @@ class Backend(Protocol):
 
         Returns:
             An outcome with a value, or with an Exception whose traceback begins below
-            every flow; if the time was over, with neither, and `is_set` is False.
+            every flow; after a timeout with neither, and `is_set` is False.
         """
         ...
 

@@ -116,7 +116,7 @@ class AsyncBackend:
             await call.done.wait()
             if call.has_result():
                 return call.result  # type: ignore[no-any-return]
-        from anyio import Event  # not by each of a thousand requests that wait
+        from anyio import Event  # here, so that requests that wait do not import it
 
         mine = calls[key] = SharedCall(Event())
 
@@ -199,7 +199,7 @@ class AsyncBackend:
         if not on_asyncio():
             return
         here = asyncio.get_running_loop()
-        # A copy, made in one step: loops of other threads add and remove theirs.
+        # A copy, made in one step: other threads' loops add and remove tasks.
         tasks = [task for task in self._running.copy() if task.get_loop() is here]
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
@@ -218,14 +218,14 @@ class AsyncBackend:
 
             spawn_system_task(work, context=Context())
         except (ImportError, RuntimeError):
-            return False  # neither has an event loop here: a thread of the app's
+            return False  # no event loop runs here: this is a thread of the app
         return True
 
     def created(self, owner: object, name: str) -> Any:
         try:
             here = self._here()
         except (ImportError, RuntimeError):
-            return None  # no event loop here: a thread of the app's
+            return None  # no event loop runs here: this is a thread of the app
         return here.get("made", {}).get((id(owner), name))
 
     def pop_created(self, owner: object, name: str) -> Any:

@@ -212,7 +212,7 @@ class ThreadBackend:
         *,
         is_async: bool,
     ) -> Outcome:
-        del seconds, is_async  # nothing can stop it, and it never is
+        del seconds, is_async  # nothing can stop the call, and none is async here
         outcome = Outcome(Exception)
 
         def ask() -> None:

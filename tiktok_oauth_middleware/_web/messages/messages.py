@@ -130,13 +130,13 @@ def _as_tuple(value: object) -> tuple[str, ...]:
 def _faults(texts: object) -> Iterator[str]:
     """Yield what is wrong with an app's texts, one sentence each."""
     if not isinstance(texts, Mapping):
-        yield 'texts is a mapping by language, such as {"de": {"back": "Zurück"}}'
+        yield 'texts must be a mapping by language, such as {"de": {"back": "Zurück"}}'
         return
     for tag, names in texts.items():
         if not isinstance(tag, str) or not _TAG.fullmatch(tag):
             yield f"texts holds {tag!r}; a language is a tag such as de or pt-BR"
         elif not isinstance(names, Mapping):
-            yield f"texts[{tag!r}] is a mapping from names to texts"
+            yield f"texts[{tag!r}] must be a mapping from names to texts"
         else:
             for name, value in names.items():
                 fault = _fault_of(name, value)
