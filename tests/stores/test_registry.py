@@ -42,7 +42,7 @@ def test_a_good_url_has_no_fault(url: str) -> None:
         ("store.sqlite3", "sqlite:///"),
         ("mssql://root:hunter2@host/db", "mssql://"),
         ("hunter2:6379", "redis://host:6379/0"),
-        ("memory://hunter2", "takes nothing else"),
+        ("memory://hunter2", "the memory store takes none"),
         ("sqlite://hunter2.sqlite3", "three slashes"),
         ("sqlite:///", "three slashes"),
         ("sqlite:///:memory:", "memory://"),

@@ -18,6 +18,7 @@ from tiktok_oauth_middleware._core.findings import Finding, good, note, wrong
 from tiktok_oauth_middleware._core.origins import DEFAULT_PORTS
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware.settings.endpoints import ADDRESSES
+from tiktok_oauth_middleware.settings.own_paths import own_paths
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
@@ -126,14 +127,7 @@ def _paths(settings: TikTokSettings, mount: str) -> Iterator[Finding]:
         )
         return
     below = callback.removeprefix(mount)
-    own = {
-        "login_path": settings.login_path,
-        "logout_path": settings.logout_path,
-        "disconnect_path": settings.disconnect_path,
-        "connect_path": settings.connect_path,
-        "webhook_path": settings.webhook_path,
-    }
-    taken = [name for name, path in own.items() if path == below]
+    taken = [name for name, path in own_paths(settings).items() if path == below]
     for name in taken:
         yield wrong(
             "paths_collide",

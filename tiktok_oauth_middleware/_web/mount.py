@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote, urlencode
 
 from tiktok_oauth_middleware._core.log import logger
@@ -17,19 +17,19 @@ from tiktok_oauth_middleware._core.origins import local_part
 from tiktok_oauth_middleware._core.redact import one_line
 from tiktok_oauth_middleware._oauth.scopes import join_scopes
 from tiktok_oauth_middleware.errors import ConfigurationError
+from tiktok_oauth_middleware.settings.own_paths import ROUTES, own_paths
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.http import Request
     from tiktok_oauth_middleware._session.cached_session import CachedSession
     from tiktok_oauth_middleware.settings.options import TikTokSettings
+    from tiktok_oauth_middleware.settings.own_paths import RouteName
     from tiktok_oauth_middleware.tokens import TikTokTokens
 
     from .button import SafeHtml
     from .carried import CarriedLinks
     from .messages import ActionName, Messages
 
-#: The function that answers one of the middleware's own paths.
-RouteName = Literal["login", "callback", "logout", "disconnect", "connect", "webhook"]
 #: How often a mount point without the callback is reported, in seconds.
 _STRAY_LOG_SECONDS = 60.0
 
@@ -270,17 +270,12 @@ class MountPoints:
             mount = mount if len(mount) <= len(callback) else ""
         elif mount in self.known:  # the server spelled it differently
             return self.known[mount]
-        paths: Mapping[str | None, RouteName] = {
-            settings.login_path: "login",
-            settings.logout_path: "logout",
-            settings.disconnect_path: "disconnect",
-            settings.connect_path: "connect",
-            settings.webhook_path: "webhook",
-            callback.removeprefix(mount): "callback",
-        }
+        paths = own_paths(settings).items()
+        routes = {path: ROUTES[option] for option, path in paths}
+        routes[callback.removeprefix(mount)] = "callback"
         mount_point = MountPoint(
             mount=mount,
-            routes={path: name for path, name in paths.items() if path is not None},
+            routes=routes,
             allowed_scopes=frozenset((*settings.scopes, *settings.optional_scopes)),
             clock=self._clock,
             origin=settings.origin,

@@ -11,6 +11,7 @@ from django.urls import Resolver404, resolve
 from django.utils.module_loading import import_string
 
 from tiktok_oauth_middleware.errors import ConfigurationError
+from tiktok_oauth_middleware.settings.own_paths import own_paths
 
 from .local_accounts import backend_path
 
@@ -173,15 +174,8 @@ def _middleware_faults() -> Iterator[checks.CheckMessage]:
 
 def _path_faults(given: TikTokSettings) -> Iterator[checks.CheckMessage]:
     """Report paths of ours at which a view of the project cannot be reached."""
-    paths = {
-        "login_path": given.login_path,
-        "logout_path": given.logout_path,
-        "disconnect_path": given.disconnect_path,
-        "connect_path": given.connect_path,
-        "webhook_path": given.webhook_path,
-    }
-    for option, path in paths.items():
-        if path is not None and _is_view(path):
+    for option, path in own_paths(given).items():
+        if _is_view(path):
             yield checks.Warning(
                 f"{option} is {path!r}, which a view of the project answers too; the"
                 " middleware answers first",

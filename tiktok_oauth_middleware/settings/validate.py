@@ -21,15 +21,9 @@ from tiktok_oauth_middleware._oauth.scopes import is_scope
 from tiktok_oauth_middleware.stores.registry import store_fault
 
 from .endpoints import ADDRESSES, TikTokEndpoints
+from .own_paths import ROUTES
 from .rows import Row
 
-_PATHS = (
-    "login_path",
-    "logout_path",
-    "disconnect_path",
-    "connect_path",
-    "webhook_path",
-)
 _DESKTOP_HOSTS = LOOPBACK_HOSTS[:2]  # TikTok's Desktop tab takes no other
 _KEY_LENGTH = 32
 _LEAST_ENTROPY_BITS = 80
@@ -241,7 +235,7 @@ def _scope_faults(options: Mapping[str, Any]) -> Iterator[str]:
 def _path_faults(options: Mapping[str, Any]) -> Iterator[str]:
     redirect_uri = _split(options["redirect_uri"])
     taken = {redirect_uri.path: "redirect_uri"} if redirect_uri else {}
-    for name in _PATHS:
+    for name in ROUTES:
         path = options[name]
         if path is None:
             continue

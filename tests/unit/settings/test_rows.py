@@ -44,7 +44,9 @@ def test_option_without_a_row_cannot_be_built():
 def test_option_with_a_row_is_checked():
     """A row is all that an option needs to have its type checked."""
     assert WithRow(**GIVEN, greet=True).greet is True
-    with pytest.raises(ConfigurationError, match="greet must be True or False; got a str"):
+    with pytest.raises(
+        ConfigurationError, match="greet must be True or False; got a str"
+    ):
         WithRow(**GIVEN, greet="yes")
 
 
