@@ -630,8 +630,8 @@ class TestBuilt:
         ("given", "words"),
         [
             ("shop.decide", "on_login is a str; it must be a function"),
-            (lambda: None, "must take one argument, the login"),
-            (lambda request, login: None, "must take one argument, the login"),
+            (lambda: None, "must take one argument: the login"),
+            (lambda request, login: None, "must take one argument: the login"),
         ],
     )
     def test_wrong(self, settings, kind, given, words):

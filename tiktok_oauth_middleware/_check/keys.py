@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tiktok_oauth_middleware._core.findings import Finding, good, note, wrong
 from tiktok_oauth_middleware._core.secret import reveal
+from tiktok_oauth_middleware.settings.validate import KEY_COMMAND
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
@@ -22,7 +23,6 @@ _ALPHABETS = (
     (re.compile(r"[A-Za-z0-9_-]+"), 64),
 )
 _MANY_KEYS = 3
-_MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
 #: Cookie names of frameworks. On loopback ours has no prefix that distinguishes it.
 _FRAMEWORK_COOKIES = ("session", "sessionid", "csrftoken")
 
@@ -58,7 +58,7 @@ def _keys(settings: TikTokSettings) -> Iterator[Finding]:
                 "secret_keys",
                 f"secret_keys[{place}] has at most {bits} bits of randomness, judged by"
                 " its letters and length",
-                f"make one with {_MAKE_A_KEY}",
+                f"make one with {KEY_COMMAND}",
             )
     if len(keys) > _MANY_KEYS:
         yield note(

@@ -15,6 +15,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, build_opener
 
 from tiktok_oauth_middleware._core.findings import Finding, good, note, wrong
+from tiktok_oauth_middleware._session.record import SERVER_CLOCK_SKEW
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
@@ -23,8 +24,7 @@ DISTRIBUTION = "tiktok-oauth-middleware"
 #: A clock that shows a time before this package existed is wrong: 2026-11-01 UTC.
 _RELEASED = 1_793_491_200
 _YEARS = 20 * 365 * 86400
-#: How far the clocks of two workers may differ, in seconds.
-_SKEW = 60
+#: A clock counts as correct up to this difference, in seconds.
 _SLIGHT_SKEW = 10
 _SECONDS = 10
 _IMPLEMENTATION = re.compile(
@@ -112,7 +112,7 @@ def _compared(ahead: float) -> Finding:
     words = f"the clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'}"
     if abs(ahead) <= _SLIGHT_SKEW:
         return good("clock_compared", "", "the clock agrees with TikTok's")
-    level = note if abs(ahead) <= _SKEW else wrong
+    level = note if abs(ahead) <= SERVER_CLOCK_SKEW else wrong
     return level(
         "clock_off",
         "",

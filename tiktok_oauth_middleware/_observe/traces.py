@@ -34,6 +34,7 @@ from urllib.parse import urlsplit
 from opentelemetry import context, trace
 
 from tiktok_oauth_middleware._core.log import logger
+from tiktok_oauth_middleware._core.origins import DEFAULT_PORTS
 from tiktok_oauth_middleware.events import EVENTS
 
 from .metrics import SCOPE, error_type, has_provider
@@ -60,7 +61,6 @@ _LOOK_EVERY = 32
 #: before version 1.23 and since.
 _WITH_QUERY = ("http.url", "http.target", "url.full", "url.query")
 _HIDDEN = "REDACTED"
-_DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 class _Flow:
@@ -283,7 +283,7 @@ def _http(name: str, method: str, url: str) -> tuple[str, Mapping[str, Any]]:
         f"{_PREFIX}.call": name,
         "http.request.method": method,
         "server.address": parts.hostname or "",
-        "server.port": parts.port or _DEFAULT_PORTS.get(parts.scheme, 0),
+        "server.port": parts.port or DEFAULT_PORTS.get(parts.scheme, 0),
         "url.full": url,
     }
 

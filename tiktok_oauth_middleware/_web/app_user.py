@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from tiktok_oauth_middleware._session.connections import user_id_fault
 from tiktok_oauth_middleware.errors import ConfigurationError
 
 from .connect_refusals import Undecided, answer_in
-from .misuse import is_async
+from .misuse import callback_fault, is_async
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend
@@ -75,26 +74,12 @@ def check_current_user(
         ConfigurationError: there is no ``connect_path``, or the function takes no
             argument, or it is async under WSGI.
     """
-    fault = None
     if settings.connect_path is None:
-        fault = "current_user is given, and the option connect_path is not set"
-    elif not callable(current_user):
-        fault = (
-            f"current_user is a {type(current_user).__name__}; it must be a function"
-        )
-    elif is_blocking and is_async(current_user):
-        fault = (
-            "current_user is an async def; under WSGI it must be a plain function,"
-            " which may block (under ASGI it may be either)"
-        )
-    else:
-        with contextlib.suppress(ValueError):  # a built-in without a signature
-            try:
-                inspect.signature(current_user).bind(None)
-            except TypeError:
-                fault = (
-                    "current_user must take one argument: the scope under ASGI, the"
-                    " environ under WSGI"
-                )
+        message = "current_user is given, and the option connect_path is not set"
+        raise ConfigurationError(message)
+    argument = "the scope under ASGI, the environ under WSGI"
+    fault = callback_fault(
+        "current_user", current_user, argument, is_blocking=is_blocking
+    )
     if fault:
         raise ConfigurationError(fault)

@@ -19,6 +19,7 @@ from tiktok_oauth_middleware._core.encryption import Box
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware._session.cookie import from_text, to_text
+from tiktok_oauth_middleware._session.record import SERVER_CLOCK_SKEW
 
 from .cookie_header import find
 
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 LONGEST = 512
 #: How long a link is valid, in seconds.
 LINK_SECONDS = 3600
-#: How far the clocks of two servers of the app may differ, in seconds.
-_SKEW = 60
 _ID_BYTES = 16
 #: Longest sealed text that is opened, in characters.
 _LONGEST_TEXT = 1024
@@ -160,7 +159,7 @@ class CarriedLinks:
         if packed is None:
             return None
         at, _, carried = packed.decode().partition("\n")
-        if not -_SKEW <= self._clock() - int(at) <= LINK_SECONDS:
+        if not -SERVER_CLOCK_SKEW <= self._clock() - int(at) <= LINK_SECONDS:
             return None
         return unpack_carried(carried)
 

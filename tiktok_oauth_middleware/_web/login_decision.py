@@ -8,7 +8,6 @@ exceptions record the locals of every frame, and those of the flow hold tokens.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import time
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from tiktok_oauth_middleware.errors import (
     LoginUndecided,
 )
 
-from .misuse import is_async
+from .misuse import callback_fault, is_async
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend
@@ -135,16 +134,4 @@ def on_login_fault(on_login: object, *, is_blocking: bool) -> str | None:
         on_login: as the app passed it.
         is_blocking: whether it is called under WSGI.
     """
-    if not callable(on_login):
-        return f"on_login is a {type(on_login).__name__}; it must be a function"
-    if is_blocking and is_async(on_login):
-        return (
-            "on_login is an async def; under WSGI it must be a plain function, which"
-            " may block (under ASGI it may be either)"
-        )
-    with contextlib.suppress(ValueError):  # a built-in without a signature
-        try:
-            inspect.signature(on_login).bind(None)
-        except TypeError:
-            return "on_login must take one argument, the login"
-    return None
+    return callback_fault("on_login", on_login, "the login", is_blocking=is_blocking)

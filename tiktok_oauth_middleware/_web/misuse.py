@@ -77,6 +77,32 @@ _guards: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = (
 )
 
 
+def callback_fault(
+    name: str, call: object, argument: str, *, is_blocking: bool
+) -> str | None:
+    """Return what is wrong with a function that the app passed, or None.
+
+    Args:
+        name: of the option.
+        call: as the app passed it.
+        argument: what the function is called with, in words.
+        is_blocking: whether it is called under WSGI.
+    """
+    if not callable(call):
+        return f"{name} is a {type(call).__name__}; it must be a function"
+    if is_blocking and is_async(call):
+        return (
+            f"{name} is an async def; under WSGI it must be a plain function, which may"
+            " block (under ASGI it may be either)"
+        )
+    with contextlib.suppress(ValueError):  # a built-in without a signature
+        try:
+            inspect.signature(call).bind(None)
+        except TypeError:
+            return f"{name} must take one argument: {argument}"
+    return None
+
+
 def guarded_by(view: Any, guarded: Any) -> Any:
     """Record that a guard was put around a view, and return the guarded view."""
     # An object that cannot be hashed or weakly referenced is not recorded.

@@ -37,6 +37,7 @@ from tiktok_oauth_middleware._web.misuse import is_async as is_coroutine_functio
 from tiktok_oauth_middleware._web.pages import Pages
 from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.settings.options import TikTokSettings
+from tiktok_oauth_middleware.settings.rows import required_options
 from tiktok_oauth_middleware.stores.registry import open_store
 from tiktok_oauth_middleware.tokens import TikTokTokens
 
@@ -110,15 +111,9 @@ def read_settings() -> TikTokSettings:
             f" {type(given).__name__}"
         )
         raise ConfigurationError(message)
-    known = {option.name: option for option in dataclasses.fields(TikTokSettings)}
+    known = {option.name for option in dataclasses.fields(TikTokSettings)}
     odd = sorted(str(name) for name in given if name not in known)
-    missing = [
-        name
-        for name, option in known.items()
-        if option.default is dataclasses.MISSING
-        and option.default_factory is dataclasses.MISSING
-        and name not in given
-    ]
+    missing = [name for name in required_options(TikTokSettings) if name not in given]
     if odd or missing:
         faults = [f"{SETTING} has {name!r}, which is no option" for name in odd]
         faults += [f"{name} must be set in {SETTING}" for name in missing]

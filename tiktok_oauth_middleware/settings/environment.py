@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_middleware.errors import ConfigurationError
 
 from .endpoints import ADDRESSES, TikTokEndpoints
-from .rows import Row, rows_of
+from .rows import Row, required_options, rows_of
 from .validate import QUOTES
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def read_environment(
         except ValueError as error:
             faults.append(f"{variable} {error}")
     faults += _quoted(environ, variables)
-    for name in _required(cls):
+    for name in required_options(cls):
         if f"{_PREFIX}{name.upper()}" not in environ:
             faults.append(_missing(name, rows[name], environ))
             given[name] = rows[name].stand_in
@@ -76,12 +75,6 @@ def read_environment(
     except ConfigurationError as error:
         faults += error.faults
     return settings if settings and not faults else ConfigurationError(faults)
-
-
-def _required(cls: type[TikTokSettings]) -> Iterator[str]:
-    for each in fields(cls):
-        if each.default is MISSING and each.default_factory is MISSING:
-            yield each.name
 
 
 def _missing(name: str, row: Row, environ: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Generic, TypeVar, cast
 
 from .endpoints import ADDRESSES, TikTokEndpoints
@@ -106,6 +106,15 @@ def rows_of(cls: type) -> Mapping[str, Row]:
         message = f"{cls.__name__}.{bare[0]} has no row; make its field with option()"
         raise TypeError(message)
     return cast("Mapping[str, Row]", found)
+
+
+def required_options(cls: type) -> Sequence[str]:
+    """Return the names of the options that have no default, in order."""
+    return [
+        each.name
+        for each in fields(cls)
+        if each.default is MISSING and each.default_factory is MISSING
+    ]
 
 
 # --- kinds -------------------------------------------------------------------------

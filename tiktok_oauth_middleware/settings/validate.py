@@ -46,9 +46,9 @@ _NETLOC = re.compile(
     r"(?:[^@]*@)?(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::[1-9][0-9]{0,4})?(?:[?#].*)?"
 )
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_MAKE_A_KEY = (
-    'make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
-)
+#: A command that prints a new key for ``secret_keys``.
+KEY_COMMAND = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
+_MAKE_A_KEY = f"make one with: {KEY_COMMAND}"
 
 
 def faults(options: Mapping[str, Any], rows: Mapping[str, Row]) -> Iterator[str]:
