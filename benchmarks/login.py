@@ -2,9 +2,9 @@
 
     python -m benchmarks.login
 
-prints, for each client, the CPU time of a login over 200 logins: the median and the
-mean of the fastest tenth; and the median of the real time. On a busy machine, the
-fastest tenth is nearest to the time on a quiet one.
+prints three times for each client, over 200 logins: the median of a login's CPU time,
+the mean CPU time of the fastest tenth, and the median of the real time. On a busy
+machine, the fastest tenth is nearest to the time on a quiet one.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def _add_progress(parser: Any) -> None:
 
 
 class _Listing:
-    """Users as they are read, and what became of the others."""
+    """Users as they are read; counts the records that cannot be opened."""
 
     def __init__(self, users: Generator[Any, None, int]) -> None:
         self._users = users
@@ -235,7 +235,7 @@ class Sweep:
         """Refresh tokens that expire soon; return the exit code.
 
         Args:
-            tokens: a `TikTokTokens` whose `on_event` is this one's.
+            tokens: a `TikTokTokens` whose `on_event` is this sweep's.
             within: seconds.
 
         Raises:
@@ -302,7 +302,7 @@ class TokensInLoop:
 
 
 async def _some(users: AsyncGenerator[Any, None]) -> list[Any]:
-    """Return the next users; none at the end."""
+    """Return the next users; an empty list at the end."""
     found = []
     async for user in users:
         found.append(user)

@@ -34,8 +34,9 @@ from tiktok_oauth_middleware.stores import open_store
 from .rounds import on_one_core, shuffled
 from .row import Row
 
-#: Calls in a block, and blocks of each side for each round that is wanted. On a busy
-#: machine another process gets the core in the middle of longer blocks.
+#: Calls in a block, and blocks of each side for each round of ``--rounds``. Blocks are
+#: short, since on a busy machine another process gets the core in the middle of a long
+#: one.
 _CALLS, _BLOCKS = 20, 5
 #: About the size of a sealed record, in bytes.
 _VALUE = 700

@@ -129,7 +129,7 @@ def _collect() -> float:
 
 
 def _file_bytes(users: int) -> int:
-    """Return the size of SQLite's file with so many users in it."""
+    """Return the size of SQLite's file with this many users in it."""
     with TemporaryDirectory(prefix="speed-") as folder:
         path = Path(folder) / "tokens.sqlite3"
         store = SQLiteStore(path)

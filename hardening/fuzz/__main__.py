@@ -20,7 +20,7 @@ def main() -> int:
     """Return 1 if a parser broke the contract."""
     args = _read()
     if args.engine == "chance" and args.asked is None:
-        print("atheris is not installed: inputs are seeds changed at random, not led")
+        print("atheris is not installed: inputs are seeds changed at random")
     passed = [_fed(name, args) for name in args.names or BY_NAME]
     return 0 if all(passed) else 1
 

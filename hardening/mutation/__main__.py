@@ -129,7 +129,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hardening.mutation")
     parser.add_argument("names", nargs="*", metavar="MODULE", help=", ".join(SHORT))
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--every", type=int, default=1, help="one mutant of so many")
+    parser.add_argument("--every", type=int, default=1, help="one mutant in this many")
     args = parser.parse_args()
     unknown = set(args.names) - set(SHORT)
     if unknown:

@@ -249,7 +249,7 @@ def _swap(was: Any, changed: Any) -> bool:
 
 
 def _build_flask_once() -> None:
-    """Give every test a copy of one Flask app: building one takes half of a test."""
+    """Give every test a copy of one Flask app: building it takes half of the time."""
     conftest = next((m for n, m in sys.modules.items() if n == "tests.conftest"), None)
     if conftest is not None:
         app = conftest.flask_app()

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 MARK_SECONDS = 7 * 86400
 #: After a copy, the old store may have newer tokens for this time, in seconds.
 MOVING_SECONDS = 86400
-#: The longest time for which a record can lack its mark, in seconds: a copy notes after
-#: each page of rows that it is running.
+#: The longest time from writing a record to writing its mark, in seconds. A copy notes
+#: after each page of rows that it is running.
 _UNMARKED_SECONDS = 600
 #: How far a store's clock may differ from this host's, in seconds.
 _SKEW_SECONDS = 60
@@ -44,7 +44,7 @@ class CopyMark(NamedTuple):
     generation: str
     #: Hash of its whole content.
     content: str
-    #: Seconds since 1970 until which the old store kept it, unless it is used again.
+    #: Seconds since 1970 until which the old store keeps it if it is not used again.
     ends_at: int
     #: The same for its browser sessions, by `session_name`.
     sessions: Mapping[str, int]
@@ -95,7 +95,7 @@ class CopyMark(NamedTuple):
 
 
 def generation_of(record: UserRecord) -> bytes:
-    """Return a hash of a record's tokens; they are random, so it reveals neither."""
+    """Return a hash of a record's tokens, which is not secret: tokens are random."""
     tokens = f"{record.access_token.reveal()}\0{record.refresh_token.reveal()}"
     return hashlib.sha256(tokens.encode()).digest()[:16]
 
@@ -116,7 +116,7 @@ class CopyMarks:
     def __init__(
         self, space: str, store: StoreAdapter, box: Box, clock: Callable[[], float]
     ) -> None:
-        """Take what `Records` has."""
+        """Take the same as `Records`."""
         self._space = space
         self._store = store
         self._box = box
@@ -159,7 +159,7 @@ class CopyMarks:
     async def write(self, record_id: str, mark: CopyMark) -> None:
         """Write a record's mark, after the record.
 
-        If another copy writes it at the same time, either is right.
+        If another copy writes one at the same time, either mark is right.
 
         Raises:
             StoreError: the store failed.

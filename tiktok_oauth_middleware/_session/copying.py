@@ -7,8 +7,8 @@ refresh and log out at both stores meanwhile.
 A merge needs the state of the record when it was last copied, which its `CopyMark` has.
 Tokens are taken from the store that changed them since. A session of the last copy that
 is missing in one store has ended there, and so ends in both. A copied record that is
-missing has ended too, and is not restored. Both rules exclude what would have expired
-there by now, because it may have been used in the other store only.
+missing has ended too, and is not restored. Neither rule applies to what would have
+expired there by now, since it may have been used only in the other store.
 
 A record is written before its mark. A copy that stops between the two is like one that
 never had a mark: the newer tokens win, and the sessions of both stores stay.
@@ -56,7 +56,7 @@ class CopyReport:
     copied: int = 0
     #: Written over an older state of the same user.
     updated: int = 0
-    #: The new store's record is the same, or newer.
+    #: Not written, because the new store's record is the same, or newer.
     kept: int = 0
     #: Records that ended since the last copy, in the new store or in the old one.
     ended: int = 0
@@ -70,8 +70,8 @@ class CopyReport:
     foreign: int = 0
     #: Records that are missing in the old store, too many to have ended normally.
     suspicious: int = 0
-    #: Accounts that the two stores connect to different users of the app; they stay
-    #: with the new store's.
+    #: Accounts that the two stores connect to different users of the app; they keep the
+    #: user that the new store names.
     disputed: int = 0
 
     @property
@@ -234,7 +234,7 @@ class Copy:
             if mark is None or mark.content != content_of(record):
                 found.append((record_id, record, mark))
                 continue
-            # Any later change in the new store is newer.
+            # Only the new store can have changed it since the last copy.
             self.report.kept += 1
             if mark.at < at - _REMARK_SECONDS:
                 await marks.write(record_id, self._mark_of(record, at))
@@ -274,7 +274,7 @@ class Copy:
         if stored is None:
             if mark is None:
                 return False  # deleted since `create` found it
-            # If it has ended there, only a later login in the old store counts.
+            # If the record has ended there, only a later login in the old store counts.
             if mark.was_ended(self._clock()):
                 known = mark.sessions
                 record = record._replace(
@@ -445,8 +445,8 @@ def _is_from_old(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> boo
 def _is_disputed(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> bool:
     """Whether the two stores connect an account to different users of the app.
 
-    They do not if the new one has the record as it was copied: then the account was
-    connected to another user in the old store since.
+    There is no dispute if the new store's record is as it was copied: then the old
+    store has connected the account to another user since.
     """
     if not old.user_id or not new.user_id or old.user_id == new.user_id:
         return False

@@ -170,7 +170,7 @@ class ThreadBackend:
 
     def in_background(self, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
         # uWSGI stops threads between requests unless it is told otherwise; below gevent
-        # and eventlet a thread may be a greenlet, or block all of them.
+        # and eventlet a thread may be a greenlet, or block all greenlets.
         if not _NO_THREADS.isdisjoint(sys.modules):
             return False
         thread = threading.Thread(
@@ -265,7 +265,7 @@ def _run_in_threads(
         # Not by `Thread.join`: a join that a signal interrupted marks a thread as
         # ended that still runs.
         for thread, end in threads:
-            if thread.ident is not None:  # it was started
+            if thread.ident is not None:  # `start` may have raised
                 _wait(end)
     if errors:
         raise errors[0]
