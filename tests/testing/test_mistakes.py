@@ -129,7 +129,7 @@ class TestEveryClient:
         """Scopes given as a text are an error, since they would be read letter by
         letter.
         """
-        with pytest.raises(LoginFlowError, match="not one text"):
+        with pytest.raises(LoginFlowError, match="not one string"):
             visit(fake, **good(fake)).log_in(scopes="user.info.basic")
 
     def test_scopes_as_generator(self, visit, fake):
