@@ -271,7 +271,7 @@ class MountPoints:
         elif mount in self.known:  # the server spelled it differently
             return self.known[mount]
         paths = own_paths(settings).items()
-        routes = {path: ROUTES[option] for option, path in paths}
+        routes: dict[str, RouteName] = {path: ROUTES[name] for name, path in paths}
         routes[callback.removeprefix(mount)] = "callback"
         mount_point = MountPoint(
             mount=mount,
