@@ -121,9 +121,10 @@ class Connections:
         if done.status == "taken":
             await self.unlist(user_id, record_id)
         else:
-            # Again: a request that found no record yet may have removed the entry.
+            # Again: a request that found no record yet may have removed the entry. The
+            # row may be full by then, if two accounts were connected at once.
             with contextlib.suppress(StoreError):
-                await self._list(user_id, record_id)
+                await self._list(user_id, record_id, limit=None)
         return done
 
     async def is_taken(self, user_id: str, record_id: str) -> bool:

@@ -202,6 +202,22 @@ def test_full(site, clock):
     assert site.connect("user 1", "further") == "connected"
 
 
+def test_full_while_two_are_connected_at_once(site):
+    """The row lists both accounts if another one fills it during a connection."""
+    for number in range(MOST_ACCOUNTS - 1):
+        site.connect("user 1", f"a{number}")
+
+    def connect_another():
+        if "b" not in connected:
+            connected.append("b")
+            assert site.connect("user 1", "b") == "connected"
+
+    connected = []
+    done = site.connect("user 1", "c", before_the_write=connect_another)
+    assert done == "connected"
+    assert {"b", "c"} < {*site.accounts("user 1")}
+
+
 def test_full_of_entries_without_records(site):
     """Entries that no record confirms do not count as accounts."""
     for number in range(MOST_ACCOUNTS):
