@@ -47,7 +47,7 @@ class Logout:
             await self.service.end_session(ticket.record_id, ticket.digest)
         cookies = self._deletions(request)
         if ticket is not None:
-            cookies = [self._choose_account_next(), *cookies]
+            cookies = [self.choose_account_next(), *cookies]
         return redirect(self._return_to(request, mount_point), cookies=cookies)
 
     async def disconnect(
@@ -75,10 +75,10 @@ class Logout:
         if await self.service.disconnect(stored.record_id) != FAILED:
             return redirect(return_to, cookies=deletions)
         actions = [link("back", return_to)]
-        cookies = [self._choose_account_next(), *deletions]
+        cookies = [self.choose_account_next(), *deletions]
         return ErrorPage(code="disconnect_failed", actions=actions, cookies=cookies)
 
-    def _choose_account_next(self) -> Cookie:
+    def choose_account_next(self) -> Cookie:
         """Return the cookie that lets the person choose the account at the next login.
 
         Without it TikTok would reconnect the account that just logged out, without

@@ -28,7 +28,7 @@ from tiktok_oauth_middleware._web.connecting_login import SignedInUser
 from tiktok_oauth_middleware.auth import Login
 
 from . import signals
-from .models import TikTokAccount
+from .models import TikTokAccount, current_accounts
 from .project import installation
 
 if TYPE_CHECKING:
@@ -126,8 +126,9 @@ def find_or_make(request: Any, login: Login) -> Any:
 
 
 def _account_of(open_id: str) -> TikTokAccount | None:
-    found = TikTokAccount.objects.select_related("user")
-    return found.filter(open_id=open_id).first()
+    found = current_accounts().select_related("user")
+    account: TikTokAccount | None = found.filter(open_id=open_id).first()
+    return account
 
 
 def make_user(_request: Any, _login: Login) -> Any:
@@ -187,7 +188,7 @@ def signed_in_user(request: Any) -> SignedInUser | None:
     if BOUND_TO in request.session or not request.user.is_authenticated:
         return None
     user = request.user
-    has_account = TikTokAccount.objects.filter(user_id=user.pk).exists()
+    has_account = current_accounts().filter(user_id=user.pk).exists()
     return SignedInUser(str(user.pk), has_account)
 
 
@@ -205,13 +206,13 @@ def sign_in(request: Any, login: Login, *, may_connect: bool) -> Refusal | None:
     is_bound = BOUND_TO in request.session
     if request.user.is_authenticated and not is_bound:
         return _connect(request, login, may_connect=may_connect)
-    is_known = TikTokAccount.objects.filter(open_id=login.open_id).exists()
+    is_known = current_accounts().filter(open_id=login.open_id).exists()
     user: Any = django_auth.authenticate(request, tiktok_login=login)
     if user is None:
         if is_bound:  # the session belongs to the browser's previous account
             django_auth.logout(request)
         return Refusal(code="login_refused", ends="session" if is_known else "access")
-    account = TikTokAccount.objects.filter(open_id=login.open_id, user=user).first()
+    account = current_accounts().filter(open_id=login.open_id, user=user).first()
     if account is None:
         message = "another authentication backend took tiktok_login for another user"
         raise ImproperlyConfigured(message)

@@ -43,11 +43,11 @@ class DjangoEvents:
 def _note(event: Event) -> None:
     """Update the account for an event, and send the event's signal."""
     from . import signals
-    from .models import TikTokAccount
+    from .models import TikTokAccount, current_accounts
 
     if event.name not in (*_ENDINGS, "scopes_changed") or event.open_id is None:
         return
-    found = TikTokAccount.objects.filter(open_id=event.open_id)
+    found = current_accounts().filter(open_id=event.open_id)
     if event.name == "scopes_changed":
         found.update(scopes=join_scopes(event.scopes))
         return

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, overload
 
 from asgiref.sync import markcoroutinefunction
 from django.http import HttpResponse
+from django.views import View
 
 from tiktok_oauth_middleware._web.guard import Requirements, guard
 from tiktok_oauth_middleware._web.misuse import (
@@ -76,10 +77,23 @@ def _guarded(view: Callable[..., Any], required: Requirements) -> Callable[..., 
     @functools.wraps(view)
     def guarded(request: Any, *args: Any, **kwargs: Any) -> Any:
         refusal = refused(request, *required)
-        return view(request, *args, **kwargs) if refusal is None else refusal
+        if refusal is None:
+            return view(request, *args, **kwargs)
+        return _given(refusal) if _is_dispatch_of_async(view) else refusal
 
     # A view may be an object with an async __call__, which Django marks in this way.
     return markcoroutinefunction(guarded) if _is_marked(view) else guarded
+
+
+def _is_dispatch_of_async(view: Any) -> bool:
+    """Whether a view is the method ``dispatch`` of a class with async handlers.
+
+    It is no coroutine function, and Django awaits its result.
+    """
+    method = view.func if isinstance(view, functools.partial) else view
+    is_dispatch = getattr(method, "__name__", "") == "dispatch"
+    owner = getattr(method, "__self__", None)
+    return is_dispatch and bool(getattr(owner, "view_is_async", False))
 
 
 def _is_marked(view: Any) -> bool:
@@ -114,6 +128,13 @@ class TikTokRequiredMixin:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        order = cls.__mro__
+        if View in order and order.index(View) < order.index(TikTokRequiredMixin):
+            message = (
+                f"TikTokRequiredMixin does not guard {cls.__name__}: list it before"
+                " Django's own base classes"
+            )
+            raise TypeError(message)
         if isinstance(cls.required_scopes, str):
             message = f"{cls.__name__}.required_scopes must be a tuple of scopes"
             raise TypeError(message)

@@ -109,10 +109,10 @@ class TikTokMiddleware:
         )
         if request.path_info in mount_point.routes:
             return await self._own(request, mount_point)
-        auth = _RequestAuth()
+        auth = RequestAuth()
         auth._cookies = request.META.get("HTTP_COOKIE", "")
         auth._new_cookie = None
-        auth._is_answered = False
+        auth._is_answered = auth._ends = False
         auth._cached = None
         auth._mount_point = mount_point
         auth._accessed = False
@@ -385,7 +385,7 @@ class TikTokMiddleware:
         self, request: Any, response: HttpResponseBase, change: Any
     ) -> HttpResponseBase:
         """Return the project's response, or ours in place of a guard's refusal."""
-        auth: _RequestAuth = request.tiktok
+        auth: RequestAuth = request.tiktok
         auth._is_answered = True
         challenge = auth._challenge
         if challenge is not None:
@@ -405,14 +405,14 @@ class TikTokMiddleware:
             before = exchange.headers_of(response)
             after = with_cookie_set(before, auth._new_cookie)
             exchange.change_headers(response, before, after)
-        if getattr(request, "_tiktok_ends", False) and auth._cached is not None:
+        if auth._ends and auth._cached is not None:
             return await self._ended(request, auth._cached, response)
         return _changed(response, change)
 
     async def _ended(
         self, request: HttpRequest, cached: CachedSession, response: HttpResponseBase
     ) -> HttpResponseBase:
-        """End the TikTok session after a logout of Django, and delete its cookie."""
+        """End the TikTok session after a logout of Django; change the cookies."""
         core, ids = self._core, (cached[RECORD_ID], cached[DIGEST])
         del cached
         try:
@@ -423,16 +423,17 @@ class TikTokMiddleware:
             core_request = exchange.to_core_request(request, mount).without_cookies()
             answer = await core.store_error_response(core_request, error)
             return exchange.django_response(request, answer)
-        gone = exchange.headers_of(response)
-        gone.append(core.cookies.session("", 0).header())
-        exchange.change_headers(response, exchange.headers_of(response), gone)
+        before = exchange.headers_of(response)
+        cookies = core.logout.choose_account_next(), core.cookies.session("", 0)
+        after = [*before, *(cookie.header() for cookie in cookies)]
+        exchange.change_headers(response, before, after)
         return response
 
 
-class _RequestAuth(TikTokAuth):
+class RequestAuth(TikTokAuth):
     """One request's `TikTokAuth`, which may set a cookie of the response."""
 
-    __slots__ = ("_cookies", "_is_answered", "_new_cookie")
+    __slots__ = ("_cookies", "_ends", "_is_answered", "_new_cookie")
 
     # Set by the middleware.
     #: The request's Cookie header, or "".
@@ -440,6 +441,8 @@ class _RequestAuth(TikTokAuth):
     _new_cookie: Cookie | None
     #: Whether the view has returned.
     _is_answered: bool
+    #: Whether the session ends after the response, because Django's has.
+    _ends: bool
 
     def _cookie_headers(self) -> Headers:
         return ((b"cookie", self._cookies.encode("latin-1", "replace")),)
@@ -448,6 +451,10 @@ class _RequestAuth(TikTokAuth):
         if self._is_answered:
             raise ConfigurationError(NO_RESPONSE)
         self._new_cookie = cookie
+
+    def end_after_response(self) -> None:
+        """Request that the middleware ends the session after the response."""
+        self._ends = True
 
 
 def _changed(response: HttpResponseBase, change: Any) -> HttpResponseBase:

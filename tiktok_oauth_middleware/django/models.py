@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.db import models
+from django.db import models, router
 from django.utils import timezone
 from django.utils.translation import pgettext_lazy
 
@@ -88,3 +88,11 @@ class TikTokAccount(models.Model):
     def __str__(self) -> str:
         """Return the name that the person shows on TikTok, or the open_id."""
         return str(self.display_name) or str(self.open_id)
+
+
+def current_accounts() -> Any:
+    """Return the accounts of the database that is written to.
+
+    A login that read a replica would not find an account that it has just made.
+    """
+    return TikTokAccount.objects.using(router.db_for_write(TikTokAccount))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import transaction
-from django.db.models.signals import post_delete
+from django.db.models.signals import post_delete, post_save
 
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware.errors import ConfigurationError, TikTokOAuthError
@@ -20,20 +21,36 @@ def connect() -> None:
 
     user_logged_out.connect(_logged_out, dispatch_uid="tiktok_oauth.logged_out")
     user_logged_in.connect(_logged_in, dispatch_uid="tiktok_oauth.logged_in")
-    post_delete.connect(
-        _user_deleted,
-        sender=get_user_model(),
-        dispatch_uid="tiktok_oauth.user_deleted",
-    )
-    post_delete.connect(
-        _account_deleted, sender=TikTokAccount, dispatch_uid="tiktok_oauth.deleted"
-    )
+    for sender in _with_proxies(get_user_model()):
+        post_delete.connect(
+            _user_deleted, sender=sender, dispatch_uid="tiktok_oauth.user_deleted"
+        )
+        post_save.connect(
+            _user_saved, sender=sender, dispatch_uid="tiktok_oauth.user_saved"
+        )
+    for sender in _with_proxies(TikTokAccount):
+        post_delete.connect(
+            _account_deleted, sender=sender, dispatch_uid="tiktok_oauth.deleted"
+        )
+
+
+def _with_proxies(model: Any) -> list[Any]:
+    """Return a model and its proxies, which send signals of their own."""
+    return [each for each in apps.get_models() if each._meta.concrete_model is model]
 
 
 def _logged_out(request: Any = None, **_: Any) -> None:
     """Request that the middleware ends the TikTok session after the response."""
-    if request is not None:
-        request._tiktok_ends = True
+    _end_after_response(request)
+
+
+def _end_after_response(request: Any) -> None:
+    """Mark the `TikTokAuth`: `request` may be a wrapper, as REST framework's is."""
+    from .middleware import RequestAuth
+
+    auth = getattr(request, "tiktok", None)
+    if isinstance(auth, RequestAuth):
+        auth.end_after_response()
 
 
 def _logged_in(request: Any = None, user: Any = None, **_: Any) -> None:
@@ -45,7 +62,7 @@ def _logged_in(request: Any = None, user: Any = None, **_: Any) -> None:
     end with it.
     """
     from .accounts import BOUND_TO
-    from .models import TikTokAccount
+    from .models import current_accounts
 
     session = getattr(request, "session", None)
     if session is not None and not getattr(request, "_tiktok_signs_in", False):
@@ -53,9 +70,32 @@ def _logged_in(request: Any = None, user: Any = None, **_: Any) -> None:
     auth = getattr(request, "tiktok", None)
     if auth is None or auth._cached is None or user is None:
         return
-    owners = TikTokAccount.objects.filter(open_id=auth.open_id)
+    owners = current_accounts().filter(open_id=auth.open_id)
     if owners.exclude(user_id=user.pk).exists():
-        request._tiktok_ends = True
+        _end_after_response(request)
+
+
+def _user_saved(
+    instance: Any, using: str, *, created: bool, raw: bool, **_: Any
+) -> None:
+    """End the TikTok sessions of a user who was deactivated, as Django ends its own."""
+    from .local_accounts import backend_path
+
+    is_active = created or raw or getattr(instance, "is_active", True)
+    if not is_active and backend_path() is not None:
+        transaction.on_commit(partial(_end_sessions, instance.pk), using=using)
+
+
+def _end_sessions(user_key: Any) -> None:
+    """End all TikTok sessions of a user; the tokens stay for jobs where they may."""
+    from .models import current_accounts
+    from .project import installation
+
+    for account in current_accounts().filter(user_id=user_key):
+        try:
+            installation().tokens.end_other_sessions(account.open_id, "")
+        except TikTokOAuthError as error:
+            logger.error("a deactivated user's sessions were not ended: %s", error)
 
 
 def _user_deleted(instance: Any, using: str, **_: Any) -> None:

@@ -24,6 +24,8 @@ from tiktok_oauth_middleware._web.misuse import check_max_age, check_scopes
 from tiktok_oauth_middleware._web.request_auth import auth_in
 from tiktok_oauth_middleware.auth import TikTokAuth
 
+from .local_accounts import backend_path
+
 __all__ = ["TikTokAuthentication", "TikTokPermission", "TikTokUser"]
 
 
@@ -54,11 +56,15 @@ class TikTokUser(AnonymousUser):
 class TikTokAuthentication(SessionAuthentication):
     """Gives ``request.user`` and, as ``request.auth``, the `TikTokAuth`.
 
-    The user is Django's if `TikTokBackend` signed one in, else a `TikTokUser`.
+    The user is Django's. Without `TikTokBackend` it is a `TikTokUser` if nobody is
+    signed in to Django.
     """
 
     def authenticate(self, request: Any) -> tuple[Any, TikTokAuth] | None:
         """Return the user and the `TikTokAuth`; None for an anonymous request.
+
+        With `TikTokBackend` a request without a Django user is anonymous: its user may
+        have been deactivated.
 
         Raises:
             ConfigurationError: there is no TikTok middleware.
@@ -68,12 +74,26 @@ class TikTokAuthentication(SessionAuthentication):
         auth = auth_in(plain, required=True)
         if not auth.is_authenticated:
             return None
-        user = getattr(plain, "user", None)
-        if user is not None and user.is_authenticated and not user.is_active:
+        user = _django_user(plain)
+        if user is None:
+            if _lacks_user(plain):
+                return None
+            user = TikTokUser(auth)
+        elif not user.is_active:
             return None
         self.enforce_csrf(request)
-        is_known = user is not None and user.is_authenticated
-        return (user if is_known else TikTokUser(auth)), auth
+        return user, auth
+
+
+def _django_user(request: Any) -> Any:
+    """Return the user who is signed in to Django, or None."""
+    user = getattr(request, "user", None)
+    return user if user is not None and user.is_authenticated else None
+
+
+def _lacks_user(request: Any) -> bool:
+    """Whether `TikTokBackend` is used, and nobody is signed in to Django."""
+    return backend_path() is not None and _django_user(request) is None
 
 
 class _Refused(APIException):
@@ -121,7 +141,10 @@ class TikTokPermission(BasePermission):
         Raises:
             ConfigurationError: there is no TikTok middleware.
         """
-        challenge = guard(request._request, self.required_scopes, self.login_max_age)
-        if challenge is not None:
-            raise _Refused(challenge)
-        return True
+        plain = request._request
+        challenge = guard(plain, self.required_scopes, self.login_max_age)
+        if challenge is None and not _lacks_user(plain):
+            return True
+        if challenge is None:  # the login gives the session its user again
+            challenge = auth_in(plain, required=True)._challenge = Challenge()
+        raise _Refused(challenge)

@@ -130,6 +130,9 @@ def test_djangos_logout_ends_ours(accounts, url):
     thief.client.cookies.update(kept)
     assert thief.get("/who").json()["open_id"] is None
     assert thief.get("/user").json() == NOBODY
+    # As after our own logout, TikTok shows its page at the next login.
+    there = browser.get("/auth/tiktok/login").headers["location"]
+    assert "disable_auto_auth=1" in there
 
 
 @pytest.mark.parametrize("url", ["/user", "/user-async"])
@@ -387,6 +390,23 @@ def test_an_inactive_user_is_refused(accounts):
     get_user_model().objects.update(is_active=False)
     browser = accounts.browser()
     assert browser.log_in().status_code == 403
+    assert browser.get("/who").json()["open_id"] is None
+    assert accounts.fake.count("revoke") == 0
+
+
+def test_a_deactivated_user_is_signed_out(accounts):
+    """When a user is saved as not active, the user's TikTok sessions end."""
+    browser = accounts.browser()
+    browser.log_in()
+    user = get_user_model().objects.get()
+    user.is_active = False
+    with transaction.atomic():
+        user.save()
+        transaction.set_rollback(True)
+    accounts.fake.advance(2)
+    assert browser.get("/who").json()["open_id"] is not None
+    user.save()
+    accounts.fake.advance(2)
     assert browser.get("/who").json()["open_id"] is None
     assert accounts.fake.count("revoke") == 0
 

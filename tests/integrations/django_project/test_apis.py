@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from django.contrib.auth import get_user_model
+
+from ...conftest import API
 
 pytest.importorskip("rest_framework", reason="djangorestframework is not installed")
 pytest.importorskip("pydantic", reason="django-ninja is not installed")
@@ -62,6 +65,52 @@ def test_users(api, accounts):
     plain = api.browser()
     plain.log_in()
     assert plain.api("/drf").json()["user"] == api.fake.people[0].open_id
+
+
+def test_logout_of_rest_framework(api, accounts):
+    """A logout in a view of REST framework ends the TikTok session."""
+    browser = api.browser()
+    browser.log_in()
+    kept = dict(browser.client.cookies)
+    assert browser.post("/drf-logout").status_code == 200
+    thief = api.browser()
+    thief.client.cookies.update(kept)
+    assert thief.api("/who").json()["open_id"] is None
+
+
+def test_login_of_rest_framework(api, accounts):
+    """A password login as another user in such a view ends the TikTok session."""
+    get_user_model().objects.create_user("alice", password="password")
+    browser = api.browser()
+    browser.log_in()
+    assert browser.post("/drf-login", json={"name": "alice"}).status_code == 200
+    assert browser.api("/who").json()["open_id"] is None
+
+
+@pytest.mark.parametrize("url", ["/drf", "/drf-user"])
+def test_without_a_django_user(api, accounts, url):
+    """With the backend, a request whose Django user is not active is refused."""
+    browser = api.browser()
+    browser.log_in()
+    assert browser.api(url).status_code == 200
+    get_user_model().objects.update(is_active=False)  # which sends no signal
+    assert browser.api("/who").json()["open_id"] is not None
+    refused = browser.api(url)
+    if url == "/drf":
+        assert refused.status_code == 401
+        assert refused.json()["error"] == "login_required"
+    else:  # as REST framework answers, if no scheme asks for credentials
+        assert refused.status_code == 403
+
+
+def test_either_of_two_permissions(api):
+    """Our permission may be the last of several, of which one suffices."""
+    browser = api.browser()
+    assert browser.api("/drf-key").json()["error"] == "login_required"
+    answer = browser.get("/drf-key", {**API, "x-key": "right"})
+    assert answer.status_code == 200
+    browser.log_in()
+    assert browser.api("/drf-key").status_code == 200
 
 
 def test_neither_is_loaded_by_the_app():

@@ -15,6 +15,7 @@ from django.urls import path
 from tiktok_oauth_middleware.django.channels import TikTokAuthMiddlewareStack
 
 from ...conftest import ORIGIN
+from .test_accounts import django_browser
 
 
 @pytest.fixture
@@ -31,12 +32,15 @@ async def tell(scope, receive, send):
     await send({"type": "websocket.close"})
 
 
+def serve():
+    """Return the project's application, with its present settings."""
+    sockets = TikTokAuthMiddlewareStack(URLRouter([path("socket", tell)]))
+    return ProtocolTypeRouter({"http": get_asgi_application(), "websocket": sockets})
+
+
 @pytest.fixture
 def site(accounts):
-    sockets = TikTokAuthMiddlewareStack(URLRouter([path("socket", tell)]))
-    accounts.application = ProtocolTypeRouter(
-        {"http": get_asgi_application(), "websocket": sockets}
-    )
+    accounts.application = serve()
     return accounts
 
 
@@ -62,6 +66,25 @@ def test_another_origin(site):
     browser = site.browser()
     browser.log_in()
     assert ask(browser, "https://evil.example") == {"open_id": None, "user": ""}
+
+
+def test_a_password_session(site):
+    """A page of another origin does not get the user of a password either."""
+    site.configure(websocket_origins=["https://front.example"])
+    site.application = serve()
+    browser, user = django_browser(site)
+    for origin in (ORIGIN, "https://front.example"):
+        assert ask(browser, origin) == {"open_id": None, "user": user.username}
+    assert ask(browser, "https://evil.example") == {"open_id": None, "user": ""}
+
+
+def test_connect_path(site):
+    """Sockets work in a project that connects accounts."""
+    site.configure(connect_path="/auth/tiktok/connect")
+    site.application = serve()
+    browser = site.browser()
+    browser.log_in()
+    assert ask(browser)["open_id"] == site.fake.people[0].open_id
 
 
 def test_a_session_that_has_ended(site):

@@ -180,11 +180,11 @@ class TestBegin:
     def test_database_that_fails(self, accounts, monkeypatch, caplog):
         """If Django's database fails, so that the user is unknown, no login begins."""
 
-        def fail(**_):
+        def fail(_alias):
             raise DatabaseError("secret text")
 
         browser, _ = django_browser(accounts)
-        monkeypatch.setattr(TikTokAccount.objects, "filter", fail)
+        monkeypatch.setattr(TikTokAccount.objects, "using", fail)
         with caplog.at_level(logging.ERROR, "tiktok_oauth_middleware"):
             response = browser.get(LOGIN, headers=OURS)
         assert response.status_code == 500
@@ -195,12 +195,12 @@ class TestBegin:
     def test_database_that_fails_at_the_end(self, accounts, monkeypatch):
         """If Django's database fails at the callback, TikTok is not called."""
 
-        def fail(**_):
+        def fail(_alias):
             raise DatabaseError
 
         browser, _ = django_browser(accounts)
         authorize = begin(browser)
-        monkeypatch.setattr(TikTokAccount.objects, "filter", fail)
+        monkeypatch.setattr(TikTokAccount.objects, "using", fail)
         response = finish(browser, authorize)
         assert response.status_code == 500
         assert "Nothing was connected" in response.text

@@ -18,6 +18,10 @@ from django.db import models
 
 class Member(AbstractUser):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+
+class Staff(Member):
+    class Meta:
+        proxy = True
 """
 SETTINGS = """
 from pathlib import Path
@@ -53,6 +57,7 @@ TIKTOK_OAUTH = TikTokSettings(
     client_secret="the-client-secret-of-tests",
     redirect_uri="https://app.example.com/auth/tiktok/callback",
     secret_keys=[secrets.token_urlsafe(32)],
+    connect_path="/auth/tiktok/connect",
 )
 FAKE = FakeTikTok.for_settings(TIKTOK_OAUTH)
 TIKTOK_OAUTH_OPTIONS = {"transport": FAKE.transport}
@@ -75,7 +80,9 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.test import Client
+from tiktok_oauth_middleware.django import installation
 from tiktok_oauth_middleware.django.models import TikTokAccount
+from people.models import Staff
 
 call_command("makemigrations", "people", verbosity=0)
 call_command("migrate", verbosity=0)
@@ -96,7 +103,18 @@ assert seen == {"pk": str(user.pk), "open_id": person.open_id}
 assert log_in()[1] == seen
 account = TikTokAccount.objects.get()
 assert (account.user_id, account.open_id) == (user.pk, person.open_id)
-user.delete()
+connect = client.post(
+    "/auth/tiktok/connect",
+    secure=True,
+    headers={"origin": "https://app.example.com", "sec-fetch-mode": "navigate"},
+)
+back = fake.consent(connect["location"]).removeprefix("https://app.example.com")
+assert client.get(back, secure=True).status_code == 303
+TikTokAccount.objects.all()._raw_delete("default")  # without a signal
+accounts = installation().tokens.accounts(str(user.pk))
+assert [each.open_id for each in accounts] == [person.open_id]
+Staff.objects.get().delete()  # a proxy, which sends signals of its own
+assert not installation().tokens.accounts(str(user.pk))
 assert not TikTokAccount.objects.exists()
 assert client.get("/who", secure=True).json() == {"pk": "None", "open_id": None}
 print("fine")

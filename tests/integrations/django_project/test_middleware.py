@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from django.views.generic import TemplateView, View
+
+from tiktok_oauth_middleware.django import TikTokRequiredMixin
 
 from ...conftest import API, PAGE
 from .conftest import OURS, USUAL
@@ -69,6 +72,7 @@ def test_webhook(project):
         "/members-async",
         "/decorated",
         "/decorated-class",
+        "/decorated-class-async",
     ],
 )
 def test_guards(project, url):
@@ -86,6 +90,14 @@ def test_guards(project, url):
     let_in = browser.get(url)
     assert let_in.status_code == 200
     assert project.fake.people[0].open_id in let_in.text
+
+
+def test_the_mixin_behind_djangos_classes():
+    """A class that lists the mixin too late would be open, and cannot be made."""
+    with pytest.raises(TypeError, match="list it before Django's own"):
+        type("Open", (TemplateView, TikTokRequiredMixin), {})
+    inner = type("Inner", (TikTokRequiredMixin, View), {})
+    assert issubclass(type("Outer", (inner, TemplateView), {}), TemplateView)
 
 
 def test_missing_scope(project):

@@ -128,6 +128,12 @@ class DecoratedClass(View):
         return HttpResponse(f"decorated {request.tiktok.open_id}")
 
 
+@method_decorator(requires_tiktok, name="dispatch")
+class DecoratedClassAsync(View):
+    async def get(self, request):
+        return HttpResponse(f"decorated {request.tiktok.open_id}")
+
+
 def streaming(request):
     async def chunks():
         yield b"a"
@@ -179,12 +185,14 @@ def cached(request):
 
 def api_patterns():
     """Return the pages of REST framework and Ninja, which are loaded when asked for."""
+    from django.contrib.auth import authenticate, login, logout
     from ninja import NinjaAPI
     from rest_framework.decorators import (
         api_view,
         authentication_classes,
         permission_classes,
     )
+    from rest_framework.permissions import BasePermission, IsAuthenticated
     from rest_framework.response import Response
 
     from tiktok_oauth_middleware.django.ninja import TikTokSession
@@ -199,6 +207,36 @@ def api_patterns():
     def drf(request):
         user = request.user
         return Response({"user": str(user), "open_id": request.auth.open_id})
+
+    @api_view(["GET"])
+    @authentication_classes([TikTokAuthentication])
+    @permission_classes([IsAuthenticated])
+    def drf_user(request):
+        return Response({"user": str(request.user)})
+
+    class HasKey(BasePermission):
+        def has_permission(self, request, _view):
+            return request.headers.get("x-key") == "right"
+
+    @api_view(["GET"])
+    @permission_classes([HasKey | TikTokPermission])
+    def drf_key(_request):
+        return Response({})
+
+    @api_view(["POST"])
+    @authentication_classes([])
+    @permission_classes([])
+    def drf_login(request):
+        name = request.data["name"]
+        login(request, authenticate(request, username=name, password="password"))
+        return Response({})
+
+    @api_view(["POST"])
+    @authentication_classes([])
+    @permission_classes([])
+    def drf_logout(request):
+        logout(request)
+        return Response({})
 
     @api_view(["GET"])
     @authentication_classes([TikTokAuthentication])
@@ -227,6 +265,11 @@ def api_patterns():
     return [
         path("drf", drf),
         path("drf-uploads", drf_uploads),
+        path("drf-user", drf_user),
+        path("drf-key", drf_key),
+        path("drf-login", drf_login),
+        path("drf-logout", drf_logout),
+        path("who", who),
         path("ninja/", api.urls),
     ]
 
@@ -252,6 +295,7 @@ urlpatterns = [
     path("members-async", MembersAsync.as_view()),
     path("decorated", Decorated.as_view()),
     path("decorated-class", DecoratedClass.as_view()),
+    path("decorated-class-async", DecoratedClassAsync.as_view()),
     path("streaming", streaming),
     path("file", file),
     path("broken", broken),

@@ -22,7 +22,7 @@ from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.record import UserRecord
 from tiktok_oauth_middleware.django import installation
-from tiktok_oauth_middleware.django.models import TikTokAccount
+from tiktok_oauth_middleware.django.models import TikTokAccount, current_accounts
 from tiktok_oauth_middleware.django.project import Installation
 from tiktok_oauth_middleware.errors import TikTokOAuthError
 
@@ -78,7 +78,7 @@ class Command(BaseCommand):
             if not self._is_whole(account):
                 counts["accounts left alone"] += 1
                 continue
-            known = TikTokAccount.objects.filter(open_id=account.uid).first()
+            known = current_accounts().filter(open_id=account.uid).first()
             if known is not None and known.user_id != account.user_id:
                 self.stderr.write(
                     f"{one_line(account.uid)}: belongs to another user here already"
