@@ -205,19 +205,14 @@ class TestBounds:
         assert use(server, world, work) == RIGHT
         assert server.accepted == 1
 
-    @pytest.mark.parametrize("fault", ["", "close idle"])
-    def test_pause(self, server, world, fault):
-        """The next connection is opened after a pause, even if the server closed the
-        last.
-        """
+    def test_pause(self, server, world):
+        """The next connection is opened after a pause."""
 
         async def work(client):
             await client.warm()
             now = [1000.0]
             client._ahead.now = lambda: now[0]
-            await opened_ahead(client, server, fault)
-            if fault:
-                await until(client, lambda: server.alive == 0)
+            await opened_ahead(client, server)
             await log_in(client, "alice-1")
             before = server.accepted
             await until(client, lambda: not client._ahead._is_under_way)
@@ -234,6 +229,7 @@ class TestBounds:
     def test_lifetime(self, server, world, monkeypatch):
         """A connection is closed after a while, and a later login opens its own."""
         monkeypatch.setattr(ahead, "LIFETIME", 0.01)
+        monkeypatch.setattr(ahead, "SHORTEST", 0)
 
         async def work(client):
             await client.warm()
@@ -256,6 +252,91 @@ class TestBounds:
         server.wait_until(
             lambda: "tiktok-background" not in {t.name for t in threading.enumerate()}
         )
+
+
+class TestServerThatClosesIdleConnections:
+    """From the first connection that it closed, the process learns how long one may
+    wait.
+    """
+
+    @pytest.mark.parametrize("fault", ["close idle", "reset idle", "unasked"])
+    def test_next_one_waits_half_as_long(self, server, world, fault, monkeypatch):
+        """Once the server has closed a connection after a time, or sent data on it, the
+        next one is closed after half that time.
+        """
+        monkeypatch.setattr(ahead, "LIFETIME", 10.0 * HANGS)
+        monkeypatch.setattr(ahead, "LOOK_EVERY", 0.01)
+        monkeypatch.setattr(ahead, "SHORTEST", 0)
+        server.idle_faults = [fault]
+        server.released.clear()
+
+        async def work(client):
+            await client.warm()
+            now, waiting = [1000.0], client._ahead
+            waiting.now = lambda: now[0]
+            client.connect_ahead()
+            await until(client, lambda: waiting.is_ready)
+            now[0] += 0.25
+            server.released.set()
+            await until(client, lambda: not waiting._is_under_way)
+            assert waiting._lifetime == 0.125
+            now[0] += ahead.PAUSE
+            client.connect_ahead()
+            await until(client, lambda: server.accepted == 2 and server.alive == 0)
+            assert waiting._lifetime == 0.125
+            return await log_in(client, "alice-1")
+
+        assert use(server, world, work) == RIGHT
+        assert server.connections() == [3, 3]
+
+    def test_login_finds_it_closed(self, server, monkeypatch):
+        """A login in a thread that finds the connection closed notes its age, too."""
+        monkeypatch.setattr(ahead, "LOOK_EVERY", ahead.LIFETIME)
+
+        async def work(client):
+            await client.warm()
+            client._ahead.now = lambda: 1000.0
+            await opened_ahead(client, server, "close idle")
+            client._ahead.now = lambda: 1008.0
+            found = await log_in(client, "alice-1")
+            assert client._ahead._lifetime == 4
+            return found
+
+        assert use(server, "threads", work) == RIGHT
+        assert server.connections() == [2, 2]
+
+    def test_at_once(self, server, world):
+        """If the server closes a connection at once, none is opened for a day."""
+
+        async def work(client):
+            await client.warm()
+            now, waiting = [1000.0], client._ahead
+            waiting.now = lambda: now[0]
+            await opened_ahead(client, server, "close idle")
+            await log_in(client, "alice-1")
+            await until(client, lambda: not waiting._is_under_way)
+            now[0] += ahead.FORGOTTEN_AFTER - 0.1
+            assert not waiting.may_begin()
+            now[0] += 0.1
+            before = server.accepted
+            client.connect_ahead()
+            await until(client, lambda: waiting.is_ready)
+            assert server.accepted == before + 1
+
+        use(server, world, work)
+
+    def test_longer_time_later(self, server, world):
+        """A time that was longer does not lengthen what is known."""
+
+        async def work(client):
+            await client.warm()
+            waiting = client._ahead
+            for seconds, lifetime in ((20, 10), (4, 2), (6, 2)):
+                waiting._ended_by_server(seconds)
+                assert waiting._lifetime == lifetime
+            assert waiting.may_begin()
+
+        use(server, world, work)
 
 
 @pytest.mark.parametrize("fault", USELESS)
@@ -381,6 +462,7 @@ def test_sequences_of_faults(trusted, monkeypatch, world, steps):
                 await client._ahead.aclose()
                 await until(client, lambda: not client._ahead._is_under_way)
                 client._ahead._may_open_at = 0.0
+                client._ahead._lifetime = ahead.LIFETIME
                 await opened_ahead(client, server, step["ahead"])
             server.idle_faults = [*step["idle"]]
             server.request_faults = [*step["asked"]]

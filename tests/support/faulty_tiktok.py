@@ -95,6 +95,9 @@ class FaultyTikTok:
             self._tls.set_alpn_protocols([*self.alpn])
         self._lock = threading.Lock()
         self._ended = threading.Event()
+        #: While this is not set, connections wait before their fault.
+        self.released = threading.Event()
+        self.released.set()
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._socket.getsockname()[1]
         self._threads: list[threading.Thread] = []
@@ -116,6 +119,7 @@ class FaultyTikTok:
 
     def close(self) -> None:
         self._ended.set()
+        self.released.set()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -176,6 +180,8 @@ class FaultyTikTok:
                 self.settled += 1
 
     def _serve_secure(self, peer: ssl.SSLSocket, number: int, fault: str) -> None:
+        if fault:
+            self.released.wait(HANGS)
         match fault:
             case "unasked":
                 peer.sendall(_http(tokens(STRANGER)))

@@ -11,6 +11,8 @@ These rules keep it safe:
   section 9.2). It is therefore read from while it waits, or before it is used. That
   also consumes TLS 1.3's session tickets, which would look like data.
 - It is closed `LIFETIME` seconds after it was opened, before firewalls forget it.
+- If the server closes it before that, or sends data on it, later ones wait for half as
+  long as it did, at most; and none is opened if that is less than `SHORTEST`.
 - There is at most one at a time, and one is opened at most every `PAUSE` seconds, or
   `PAUSE_AFTER_FAILURE` if TikTok could not be reached: anonymous visitors cannot
   cause more connections, however many logins they begin.
@@ -20,7 +22,8 @@ These rules keep it safe:
 Two faults cannot be recognized: a network that silently drops an idle connection, and
 a server that closes it while the exchange is on its way. The login then fails as it
 does if TikTok does not answer: whether the code was used is unknown, and it is not sent
-again.
+again. Servers close idle connections after a fixed time, so the second fault can happen
+only until the process has seen the server close one.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from tiktok_oauth_middleware._core.fork import register_after_fork
@@ -40,6 +44,13 @@ LIFETIME = 30.0
 #: Seconds from one opening to the next.
 PAUSE = 2.0
 PAUSE_AFTER_FAILURE = 30.0
+#: The shortest time to wait, in seconds: no person is back from TikTok sooner.
+SHORTEST = 1.0
+#: Seconds after which it is forgotten that the server closed a connection: perhaps it
+#: was restarted just then.
+FORGOTTEN_AFTER = 86400.0
+#: Seconds between two looks of a thread at the connection beside which it waits.
+LOOK_EVERY = 1.0
 #: Rounds of an event loop in which data that has arrived reaches the task that reads;
 #: asyncio needs three.
 _ROUNDS = 5
@@ -57,16 +68,22 @@ class _Ahead:
         """
         self.origin = origin
         self._open_stream = open_stream
-        #: Returns seconds, for `PAUSE`.
+        #: Returns seconds, for `PAUSE` and how long a connection has waited.
         self.now = time.monotonic
         self._may_open_at = -math.inf
+        #: Seconds that a connection waits, and when that is `LIFETIME` again.
+        self._lifetime = LIFETIME
+        self._forgotten_at = math.inf
         #: Whether a connection is being opened, or waits.
         self._is_under_way = False
 
     def may_begin(self) -> bool:
         """Whether to open a connection now; if so, call `run` or `cannot_run` next."""
         now = self.now()
-        if self._is_under_way or now < self._may_open_at:
+        if now >= self._forgotten_at:
+            self._lifetime, self._forgotten_at = LIFETIME, math.inf
+        is_useless = self._lifetime < SHORTEST
+        if is_useless or self._is_under_way or now < self._may_open_at:
             return False
         self._is_under_way = True
         self._may_open_at = now + PAUSE
@@ -77,6 +94,11 @@ class _Ahead:
         self._may_open_at = self.now() + PAUSE_AFTER_FAILURE
         self._is_under_way = False
 
+    def _ended_by_server(self, seconds: float) -> None:
+        """Note that a connection was closed after it had waited, or got data."""
+        self._lifetime = min(self._lifetime, seconds / 2)
+        self._forgotten_at = self.now() + FORGOTTEN_AFTER
+
 
 class BlockingAhead(_Ahead):
     """The connection of a process, opened by a thread that then waits beside it."""
@@ -86,6 +108,7 @@ class BlockingAhead(_Ahead):
         super().__init__(origin, open_stream)
         self._lock = threading.Lock()
         self._stream: Any = None
+        self._opened_at = 0.0
         #: Ends the thread, because the connection was taken or is no longer needed.
         self._leave = [threading.Event()]
         # Also at the end of the process, since a daemon thread is killed then.
@@ -115,17 +138,34 @@ class BlockingAhead(_Ahead):
             return super().may_begin()
 
     async def run(self) -> None:
-        """Open a connection, and close it after `LIFETIME` unless it was taken."""
+        """Open a connection, and close it when it is useless unless it was taken."""
         leave = threading.Event()
         self._leave[:] = [leave]
         try:
-            self._stream = self._open_stream()
+            stream = self._open_stream()
         except Exception:  # noqa: BLE001 - a login meets it again, and reports it
             self.cannot_run()
             return
-        leave.wait(LIFETIME)
+        self._opened_at, left = self.now(), self._lifetime
+        self._stream = stream
+        while left > 0 and not leave.wait(min(left, LOOK_EVERY)):
+            left -= LOOK_EVERY
+            with self._lock:  # so that no login takes it meanwhile
+                if self._stream is not stream:
+                    break
+                if not self._is_useful(stream):
+                    self._stream = None
+                    break
         self._drop()
         self._is_under_way = False
+
+    def _is_useful(self, stream: Any) -> bool:
+        """Whether nothing has arrived on a stream; else close it."""
+        if _is_silent(stream.get_extra_info("socket")):
+            return True
+        stream.close()
+        self._ended_by_server(self.now() - self._opened_at)
+        return False
 
     def _pop(self) -> Any:
         with self._lock:
@@ -143,10 +183,7 @@ class BlockingAhead(_Ahead):
         if stream is None:
             return None
         _set_all(self._leave)
-        if _is_silent(stream.get_extra_info("socket")):
-            return stream
-        stream.close()
-        return None
+        return stream if self._is_useful(stream) else None
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -186,15 +223,17 @@ class AsyncAhead(_Ahead):
 
     async def run(self) -> None:
         """Open a connection, and close it when it is useless unless it was taken."""
-        waiting = self._waiting = _Waiting()
+        waiting = self._waiting = _Waiting(self.now)
         try:
-            await waiting.run(self._open_stream)
+            await waiting.run(self._open_stream, self._lifetime)
         finally:
             if self._waiting is waiting:
                 self._waiting = None
             self._is_under_way = False
         if waiting.has_failed:
             self.cannot_run()
+        if waiting.ended_after is not None:
+            self._ended_by_server(waiting.ended_after)
 
     async def take(self) -> Any:
         """Return the waiting stream, on which nothing has arrived; None without one."""
@@ -214,18 +253,24 @@ class AsyncAhead(_Ahead):
 class _Waiting:
     """A connection that a task of an event loop opens and watches."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
         from anyio import CancelScope, Event
 
+        self._now = now
         self._scope = CancelScope()
         self._has_left = Event()
         #: Whether a login has taken the stream, if nothing has arrived on it.
         self._is_wanted = False
         self.has_failed = False
+        #: Seconds until the server closed the waiting connection or sent data on it;
+        #: None if it did neither.
+        self.ended_after: float | None = None
         #: None until it is open, and after it was closed.
         self.stream: Any = None
 
-    async def run(self, open_stream: Callable[[], Awaitable[Any]]) -> None:
+    async def run(
+        self, open_stream: Callable[[], Awaitable[Any]], lifetime: float
+    ) -> None:
         """Open the stream, and read from it until a login takes it or it is useless."""
         from anyio import move_on_after
 
@@ -233,9 +278,12 @@ class _Waiting:
         try:
             with self._scope:
                 self.stream = await open_stream()
-                with move_on_after(LIFETIME):
-                    # This returns only if data or an end of stream arrives: a fault.
-                    await self.stream.read(1)
+                opened_at = self._now()
+                with move_on_after(lifetime):
+                    # This ends only if data or an end of stream arrives: a fault.
+                    with suppress(Exception):
+                        await self.stream.read(1)
+                    self.ended_after = self._now() - opened_at
                 is_useless = True
         except Exception:  # noqa: BLE001 - a login meets it again, and reports it
             is_useless = True
