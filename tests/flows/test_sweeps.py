@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import secrets
 import signal
@@ -796,3 +797,45 @@ def test_interrupted(job, call):
     assert job.call("get", person).access_token != before
     assert job.refreshes == 1
     assert job.ended == []
+
+
+@pytest.mark.parametrize("failed", ["get", "renew"])
+@pytest.mark.parametrize("called", ["get", "renew"])
+def test_called_by_on_event(job, failed, called):
+    """An on_event that asks for the token whose refresh failed gets an error at once."""
+    person, got = job.people[0], []
+
+    def ask(event):
+        if event.name == "refresh_failed" and not got:
+            got.append(None)
+            try:
+                got.append(getattr(job.tokens, called)(event.open_id))
+            except TikTokUnavailable as error:
+                got.append(error)
+
+    async def aask(event):
+        if event.name == "refresh_failed" and not got:
+            got.append(None)
+            try:
+                got.append(await getattr(job.tokens, f"a{called}")(event.open_id))
+            except TikTokUnavailable as error:
+                got.append(error)
+
+    job.tokens = job.another(on_event=ask if job.backend == "blocking" else aask)
+    job.tiktok.fail("token", times=99, status=500)
+    job.clock.advance(LIFE)
+
+    def refresh():
+        with contextlib.suppress(TikTokUnavailable):
+            job.call(failed, person)
+
+    thread = threading.Thread(target=refresh, daemon=True)
+    thread.start()
+    thread.join(HANGS)
+    assert not thread.is_alive()
+    assert isinstance(got[-1], TikTokUnavailable)
+    assert job.tiktok.count("token", grant_type="refresh_token") == 1
+    # Later it works again.
+    job.tiktok.clear_faults()
+    job.clock.advance(60)
+    assert job.call("get", person).expires_at > job.clock()

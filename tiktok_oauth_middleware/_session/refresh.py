@@ -18,6 +18,8 @@ import contextlib
 import hashlib
 import time
 import zlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,6 +62,41 @@ _WRITE_SECONDS = 12
 _SHARE_BEFORE_SWEEPS = 0.5
 #: A token is due at most this many times ``refresh_leeway`` before it expires.
 _MOST_JITTER = 1.1
+
+
+class _Ongoing:
+    """A refresh that has not ended."""
+
+    __slots__ = ("is_over", "record_id")
+
+    def __init__(self, record_id: str) -> None:
+        self.record_id = record_id
+        self.is_over = False
+
+
+#: The refreshes that the running code is a part of: `on_event` may call
+#: `TikTokTokens`, and a refresh that waited for itself would never end.
+_ongoing: ContextVar[tuple[_Ongoing, ...]] = ContextVar("tiktok_refresh", default=())
+
+
+@contextlib.contextmanager
+def _noted(record_id: str) -> Iterator[None]:
+    """Note in the context that code inside is a part of a user's refresh."""
+    mine = _Ongoing(record_id)
+    before = _ongoing.set((*_ongoing.get(), mine))
+    try:
+        yield
+    finally:
+        # A task that `on_event` began keeps a copy of the context.
+        mine.is_over = True
+        _ongoing.reset(before)
+
+
+def _is_part_of_refresh(record_id: str) -> bool:
+    """Whether the running code is a part of a refresh of this user's token."""
+    return any(
+        each.record_id == record_id and not each.is_over for each in _ongoing.get()
+    )
 
 
 class _LockLostError(Exception):
@@ -169,13 +206,16 @@ class Refresh(Part):
         token that `demand` was meant to replace.
 
         If the store fails while the token is valid, the refresh is postponed and the
-        request goes on.
+        request goes on. An `on_event` that is called by a refresh gets the record as
+        it is stored.
 
         Raises:
             StoreError: the store failed, and either the token has expired or `demand`
                 is not `DUE`.
         """
-        if not self.is_due(stored.record, demand):
+        if not self.is_due(stored.record, demand) or _is_part_of_refresh(
+            stored.record_id
+        ):
             return stored
         usable = self._is_usable(stored.record, demand)
         if not usable or demand != DUE:
@@ -195,7 +235,7 @@ class Refresh(Part):
         self, record_id: str, demand: Demand, *, wait: bool
     ) -> VersionedRecord | None:
         """Return the result of the one refresh for this user in this process."""
-        key, work = _flight(record_id, demand), partial(self._lead, record_id, demand)
+        key, work = _flight(record_id, demand), partial(self._run, record_id, demand)
         if self._traces is None:
             return await self._backend.single_flight(key, work, wait=wait)
         return await self._traces.refresh(self._backend, key, work, wait=wait)
@@ -215,6 +255,10 @@ class Refresh(Part):
     def _is_usable(self, record: UserRecord, demand: Demand) -> bool:
         """Whether the present token is good enough for the caller."""
         return record.expires_at > self._clock() and not demand.replacing
+
+    async def _run(self, record_id: str, demand: Demand) -> VersionedRecord | None:
+        with _noted(record_id):
+            return await self._lead(record_id, demand)
 
     async def _lead(self, record_id: str, demand: Demand) -> VersionedRecord | None:
         """Take the store's lock and refresh, or return another process's result."""
