@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import httpx2
 import pytest
@@ -480,6 +481,66 @@ class TestOneRefresh:
         await tokens.aclose()
         assert len(got) == 1
         assert world.refreshes == 1
+
+
+class Cancelling:
+    """A store for event loops; the task is cancelled after one of its calls."""
+
+    def __init__(self, inner, call, cancel):
+        self._inner = inner
+        self._call = call
+        self._cancel = cancel
+        self.calls = 0
+
+    async def _count(self):
+        self.calls += 1
+        if self.calls == self._call:
+            self._cancel()
+            await anyio.lowlevel.checkpoint()  # is cancelled here
+
+    async def get(self, key):
+        found = self._inner.get(key)
+        await self._count()
+        return found
+
+    async def compare_and_set(self, *swap):
+        done = self._inner.compare_and_set(*swap)
+        await self._count()
+        return done
+
+    def lock(self, key, ttl):
+        raise NotImplementedError
+
+    async def close(self):
+        pass
+
+
+class TestDisconnect:
+    @pytest.fixture
+    def store(self, clock):
+        return MemoryStore(clock=clock)
+
+    async def test_cancelled(self, world):
+        """A disconnect whose caller is cancelled, at any call of the store, is finished.
+
+        Otherwise the record would be deleted, and nothing left to revoke with.
+        """
+        call = 0
+        while True:
+            call, scope = call + 1, anyio.CancelScope()
+            await anyio.to_thread.run_sync(world.browser)
+            store = Cancelling(world.store, call, scope.cancel)
+            tokens = world.tokens(store=store)
+            with scope:
+                await tokens.adisconnect(world.open_id)
+            await tokens.aclose()
+            assert world.tiktok.count("revoke") == call
+            assert world.events[-1].reason == "revoked"
+            with pytest.raises(NotSignedIn):
+                await tokens.aget(world.open_id)
+            if not scope.cancel_called:
+                assert call > 4
+                return
 
 
 class TestForget:

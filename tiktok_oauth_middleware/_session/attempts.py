@@ -18,6 +18,7 @@ from .rows import row_key
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 
+    from .record import UserRecord
     from .records import VersionedRecord
 
 
@@ -63,6 +64,15 @@ class Attempts:
             ):
                 return Attempt(note, is_second=other.startswith(generation))
         return Attempt(note, is_second=False)
+
+    async def is_under_way(self, record_id: str, record: UserRecord) -> bool:
+        """Whether an attempt with a record's tokens began and did not finish.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        note = await self._store.get(self._key(record_id))
+        return note is not None and note.startswith(generation_of(record))
 
     async def is_alone(self, record_id: str, attempt: Attempt) -> bool:
         """Whether no other process can have the answer to the same refresh token.

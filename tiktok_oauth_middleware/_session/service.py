@@ -309,14 +309,17 @@ class SessionService:
         Raises:
             StoreError: the store failed before anything was done.
         """
+        # A caller that is cancelled must not stop it halfway: the record would be
+        # deleted, the access not revoked, and nothing left to revoke it with.
+        return await self.backend.shielded(lambda: self._disconnect(record_id))
+
+    async def _disconnect(self, record_id: str) -> str:
         began_at = await self.endings.begin_revoke(record_id)
         ended = await self.forget(record_id)
         if ended is None:
             await self.endings.end_revoke(record_id, began_at, was_asked=False)
             return GONE
-        result, why = await self.backend.shielded(
-            lambda: self._revoke_and_note(record_id, ended, began_at)
-        )
+        result, why = await self._revoke_and_note(record_id, ended, began_at)
         await self._announce(ended.open_id, ended.user_id, result, why)
         return result
 
@@ -330,6 +333,9 @@ class SessionService:
             record_id: of the user.
             record: with the new tokens; it is not stored.
         """
+        await self.backend.shielded(lambda: self._revoke_refused(record_id, record))
+
+    async def _revoke_refused(self, record_id: str, record: UserRecord) -> None:
         ended = began_at = None
         why: object
         try:
@@ -338,9 +344,7 @@ class SessionService:
         except StoreError as error:
             # TikTok ends its tokens, and the next refresh ends its sessions.
             logger.warning("the record of a refused login was not deleted: %s", error)
-        result, why = await self.backend.shielded(
-            lambda: self._revoke_and_note(record_id, record, began_at)
-        )
+        result, why = await self._revoke_and_note(record_id, record, began_at)
         user_id = ended.user_id if ended else ""
         await self._announce(record.open_id, user_id, result, why)
 
@@ -357,14 +361,14 @@ class SessionService:
         self, record_id: str, record: UserRecord, began_at: int | None
     ) -> tuple[str, object]:
         """Revoke at TikTok, and store the time; return the result and its reason."""
-        ended = await self._revoke(record)
+        ended = await self._revoke(record_id, record)
         # The record is deleted already. If this note cannot be stored, the webhook asks
         # TikTok whether the tokens still work.
         with contextlib.suppress(StoreError):
             await self.endings.end_revoke(record_id, began_at)
         return ended
 
-    async def _revoke(self, record: UserRecord) -> tuple[str, object]:
+    async def _revoke(self, record_id: str, record: UserRecord) -> tuple[str, object]:
         """Revoke, if necessary with a refreshed token; return result and reason."""
         seconds = REVOKE_SECONDS / 2
         access = record.access_token
@@ -375,12 +379,24 @@ class SessionService:
                 answer = await client.refresh(refresh_token, seconds=seconds)
                 access = answer.access_token
             await client.revoke(access.reveal(), seconds=seconds)
-        except GrantRevoked as error:
-            return GONE, error
         except TikTokError as error:
-            is_gone = error.error == "access_token_invalid"
-            return GONE if is_gone else FAILED, error
+            is_refused = (
+                isinstance(error, GrantRevoked) or error.error == "access_token_invalid"
+            )
+            if is_refused and not await self._may_be_refreshing(record_id, record):
+                return GONE, error
+            return FAILED, error
         return REVOKED, ""
+
+    async def _may_be_refreshing(self, record_id: str, record: UserRecord) -> bool:
+        """Whether a refresh may have replaced a record's tokens at TikTok.
+
+        It drops the new ones, since the record is deleted, so the access stays.
+        """
+        try:
+            return await self.records.attempts.is_under_way(record_id, record)
+        except StoreError:
+            return True
 
 
 def _nothing() -> None:
