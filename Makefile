@@ -40,9 +40,7 @@ demo-flask: $(VENV)/ready  ## the Flask example, with the stand-in for TikTok
 demo-django: $(VENV)/ready  ## the Django example, with the stand-in for TikTok
 	$(RUN) -m examples.django_app --port $(PORT)
 
-# With the same hash seed, all processes collect the tests in the same order.
-test coverage: export PYTHONHASHSEED = 0
-# Keeping bytecode halves the time in which each process imports and collects.
+# Keeping bytecode halves the time in which pytest imports and collects.
 test coverage whole: export PYTHONDONTWRITEBYTECODE =
 # The linters run beside the first tests, which leave the processor idle at times; what
 # they find comes last, and fails the target too.
@@ -53,7 +51,7 @@ IN_MEMORY = TMPDIR=$$(mktemp -d -p "$$(.ci/memory)"); export TMPDIR; \
 test: $(VENV)/ready-to-test  ## the linters and the whole suite
 	@$(IN_MEMORY) \
 	$(MAKE) --no-print-directory lint >"$$TMPDIR/lint" 2>&1 & linters=$$!; \
-	$(RUN) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS); tests=$$?; \
+	$(RUN) -m pytest --workers $(WORKERS) $(ARGS); tests=$$?; \
 	if wait $$linters; then echo "The linters found nothing."; \
 	else cat "$$TMPDIR/lint"; tests=1; fi; exit $$tests
 
@@ -61,7 +59,7 @@ test: $(VENV)/ready-to-test  ## the linters and the whole suite
 coverage: export COVERAGE_PROCESS_START = $(CURDIR)/pyproject.toml
 coverage: $(VENV)/ready-to-test  ## branch coverage of security-relevant code
 	env -u COVERAGE_PROCESS_START $(RUN) -m coverage erase
-	@$(IN_MEMORY) $(RUN) -m pytest -n $(WORKERS) --dist loadgroup $(COVERING)
+	@$(IN_MEMORY) $(RUN) -m pytest --workers $(WORKERS) $(COVERING)
 	env -u COVERAGE_PROCESS_START $(RUN) -m coverage combine --quiet
 	env -u COVERAGE_PROCESS_START $(RUN) -m coverage report --include=$(GUARDED) --fail-under=98
 

@@ -82,20 +82,23 @@ _LONGEST = (
 _SERVERS = "tests/servers/test_servers.py"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Keep coverage and dev mode to the processes that run tests, not to servers.
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that runs tests in several processes."""
+    parser.addoption(
+        "--workers", type=int, default=0, help="processes that run tests; 0 for none"
+    )
 
-    With several processes, the workers run tests; they have inherited both settings by
-    then.
+
+def pytest_configure() -> None:
+    """Keep coverage and dev mode to the processes that run tests, not to servers.
 
     No process reads the system's certificates, which takes 20 ms for each client, since
     tests connect only to this machine.
     """
     trusted = Path(__file__).parent / "tests/support/no_authority.pem"
     os.environ["SSL_CERT_FILE"] = str(trusted)
-    if not config.getoption("numprocesses", None):
-        for name in ("COVERAGE_PROCESS_START", "PYTHONDEVMODE"):
-            os.environ.pop(name, None)
+    for name in ("COVERAGE_PROCESS_START", "PYTHONDEVMODE"):
+        os.environ.pop(name, None)
     if find_spec("hypothesis") is not None:
         # On a busy machine any example may take longer than Hypothesis's 200 ms.
         settings = import_module("hypothesis").settings
@@ -117,49 +120,38 @@ def pytest_collection() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let workers begin with the longest modules; all others keep their order."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return
+def group_of(nodeid: str) -> str:
+    """Return the name of a test's group, which one worker runs.
 
-    def place(item: pytest.Item) -> int:
-        starts = map(item.nodeid.startswith, _LONGEST)
-        return next((n for n, found in enumerate(starts) if found), len(_LONGEST))
-
-    items.sort(key=place)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each worker a test function with all of its parameters at once, or a group.
-
-    Groups are found by the names of tests, since pytest 9.2 lacks the field that xdist
-    3.8 writes its groups to. Finished tests are removed, since xdist counts all tests
-    of a worker again after each one, which takes 70,000,000 steps for 24,000 tests.
+    A test function with all of its parameters is one, or a module, or several.
     """
-    # xdist may not be installed.
-    from xdist.scheduler import LoadGroupScheduling
+    module = nodeid.partition("::")[0]
+    if module == _SERVERS:
+        # Grouped by the first word of their names, such as gunicorn.
+        return module + nodeid.partition("[")[2].partition("-")[0].rstrip("]")
+    if module.startswith(_MODULES_AT_ONCE):
+        return module
+    return _GROUPS.get(module, nodeid.partition("[")[0])
 
-    class ByFunction(LoadGroupScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            module = nodeid.partition("::")[0]
-            if module == _SERVERS:
-                # Grouped by the first word of their names, such as gunicorn.
-                return module + nodeid.partition("[")[2].partition("-")[0].rstrip("]")
-            if module.startswith(_MODULES_AT_ONCE):
-                return module
-            return _GROUPS.get(module, nodeid.partition("[")[0])
 
-        def _pending_of(self, workload: Any) -> int:
-            for scope in [s for s, tests in workload.items() if all(tests.values())]:
-                del workload[scope]
-            return super()._pending_of(workload)
+def _place(group: list[pytest.Item]) -> int:
+    """Return when a group starts: the longest modules first, then all others."""
+    starts = map(group[0].nodeid.startswith, _LONGEST)
+    return next((n for n, found in enumerate(starts) if found), len(_LONGEST))
 
-    # Else xdist begins with the groups of the most tests.
-    config.option.loadscopereorder = False
-    is_grouped = config.getoption("dist") == "loadgroup"
-    return ByFunction(config, log) if is_grouped else None
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Run the tests in as many processes as are asked for."""
+    option = session.config.option
+    if not option.workers or option.collectonly or option.usepdb or session.testsfailed:
+        return None  # as usual
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in session.items:
+        groups.setdefault(group_of(item.nodeid), []).append(item)
+    ordered = sorted(groups.values(), key=_place)
+    import_module("tests.support.forked").run(session, ordered, option.workers)
+    return True
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -175,20 +167,12 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In CI fail on any other skip; in a worker write the coverage now.
-
-    At its end a worker has only ten seconds, which is too short on a busy machine.
-    """
+    """In CI fail on any other skip."""
     # If Hypothesis is first imported for its summary, it searches the collector's
     # objects.
     if hasattr(gc, "freeze"):
         gc.collect()  # the garbage of the tests alone
         gc.unfreeze()
-    if "PYTEST_XDIST_WORKER" in os.environ and "coverage" in sys.modules:
-        measured = import_module("coverage").Coverage.current()
-        if measured is not None:
-            measured.stop()
-            measured.save()
     if _unexpected() and os.environ.get("CI") and not session.exitstatus:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -97,9 +97,7 @@ def whole(name: str, given: list[str], workers: str, arguments: list[str]) -> Ru
     except (OSError, subprocess.CalledProcessError) as error:
         return Run(name=name, python=python, is_passed=False, summary=str(error))
     variables = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
-    # Every process collects the same tests in the same order.
-    variables["PYTHONHASHSEED"] = "0"
-    command = [there, "-m", "pytest", "-n", workers, "--dist", "loadgroup", *arguments]
+    command = [there, "-m", "pytest", "--workers", workers, *arguments]
     tests = subprocess.Popen(
         list(map(str, command)),
         cwd=ROOT,

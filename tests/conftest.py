@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import shutil
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
@@ -76,6 +77,13 @@ def no_earlier_warnings() -> None:
     """
     for limiter in logger.filters:
         limiter._last.clear()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_databases(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Give each process its own databases, if Django is set up before it is forked."""
+    if django_once := sys.modules.get("tests.support.django_once"):
+        django_once.move_databases(tmp_path_factory.mktemp("django"))
 
 
 class Clock:

@@ -23,7 +23,6 @@ from sphinx.util.inventory import InventoryFile
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-pytestmark = pytest.mark.xdist_group("site")
 
 
 @pytest.fixture(scope="module")

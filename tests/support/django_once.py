@@ -10,6 +10,7 @@ from pathlib import Path
 
 import django
 from django.conf import settings
+from django.db import connections
 
 
 def configure() -> None:
@@ -68,6 +69,12 @@ def configure() -> None:
     )
     django.setup()
     settings.MIDDLEWARE = []
+
+
+def move_databases(folder: Path) -> None:
+    """Use other files from now on. Nothing may have been written yet."""
+    for alias in connections:
+        connections.settings[alias]["NAME"] = folder / f"{alias}.sqlite3"
 
 
 def _allauth(*names: str) -> list[str]:

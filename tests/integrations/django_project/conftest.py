@@ -24,6 +24,7 @@ from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 from ...conftest import API, ORIGIN, PAGE, SAME_ORIGIN, make_settings
 from ...support.asgi_client import AppClient
 from ...support.django_once import configure
+from ...support.forked import WORKER
 
 configure()
 
@@ -46,7 +47,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> None:
     from django.db import connections
 
     common = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    if WORKER in os.environ:
         common = common.parent
     with (common / "migrated").open("a+") as made:
         fcntl.flock(made, fcntl.LOCK_EX)
