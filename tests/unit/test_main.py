@@ -145,7 +145,9 @@ class TestCheck:
         """With --strict a note is enough to fail."""
         assert main(["check"]) == 0
         assert main(["check", "--strict"]) == 1
-        assert "note: " in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert "note: " in out
+        assert re.search(r"^0 wrong, ([2-9]|\d\d) notes, \d+ good$", out, re.MULTILINE)
 
     def test_register(self, environment, capsys, monkeypatch):
         """The output also has the scopes that need approval, and the webhook's

@@ -42,8 +42,9 @@ def as_text(
             lines += ["", "The stand-in needs no registration; TikTok does."]
         lines += ["", *_register(register)]
     count = Counter(finding.level for finding in findings)
-    levels: tuple[Level, ...] = ("wrong", "note", "good")
-    lines += ["", ", ".join(f"{count[level]} {level}" for level in levels)]
+    notes = "note" if count["note"] == 1 else "notes"
+    total = f"{count['wrong']} wrong, {count['note']} {notes}, {count['good']} good"
+    lines += ["", total]
     return "\n".join(lines)
 
 

@@ -78,12 +78,12 @@ def read_environment(
 
 
 def _missing(name: str, row: Row, environ: Mapping[str, str]) -> str:
-    """Report that an option is not set, and which variable may be meant for it."""
+    """Report that an option is not set, and what to do, or which variable is meant."""
     variable = f"{_PREFIX}{name.upper()}"
     others = (other for other in row.other_names if f"{_PREFIX}{other}" in environ)
     other = next(others, None)
     if other is None:
-        return f"{variable} is not set"
+        return f"{variable} is not set; {row.if_missing}"
     portal = (
         ", and is what TikTok's business and shop portals give: this login takes the"
         " client key and secret of developers.tiktok.com"

@@ -35,7 +35,12 @@ from .rows import (
     row,
     rows_of,
 )
-from .validate import faults
+from .validate import KEY_COMMAND, faults
+
+_FROM_PORTAL = (
+    "copy it from your app's page in TikTok's portal, or try the stand-in:"
+    " python -m tiktok_oauth_middleware sandbox"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,7 @@ class TikTokSettings:
             TEXT,
             "from TikTok's portal",
             stand_in="awsample",
+            if_missing=_FROM_PORTAL,
             other_names=("CLIENT_ID", "KEY", "APP_ID", "APP_KEY", "API_KEY"),
         )
     )
@@ -60,6 +66,7 @@ class TikTokSettings:
             TEXT,
             "from TikTok's portal",
             stand_in="a-secret-of-the-samples",
+            if_missing=_FROM_PORTAL,
             other_names=("SECRET", "APP_SECRET", "API_SECRET", "CLIENT_SECRET_KEY"),
         ),
     )
@@ -77,6 +84,7 @@ class TikTokSettings:
             " its origin is your site's. https, or http with a port on `localhost` or"
             " `127.0.0.1` for development",
             stand_in="https://app.example.com/auth/tiktok/callback",
+            if_missing="set the address that you registered at TikTok",
             other_names=(
                 "REDIRECT_URL",
                 "CALLBACK_URL",
@@ -94,6 +102,7 @@ class TikTokSettings:
             " random characters or more each",
             stand_in=("Zk3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo",),
             example="32 random characters or more",
+            if_missing=f"make one with: {KEY_COMMAND}",
             other_names=("SECRET_KEY", "SESSION_SECRET", "COOKIE_SECRET"),
         ),
     )

@@ -51,6 +51,8 @@ class Row:
     most: float | None = None
     #: The names of this option in other portals, providers and libraries.
     other_names: Sequence[str] = ()
+    #: What to do if its variable is missing, where it is required.
+    if_missing: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a number without bounds and bounds without a number."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
@@ -73,9 +74,11 @@ def test_variable_sets_an_endpoint(name):
 
 @pytest.mark.parametrize("variable", ENVIRON)
 def test_missing_variable_is_reported(variable):
-    """A required variable that is not set is reported by its name."""
+    """A required variable that is not set is reported, with what to do."""
     [fault] = env_faults({k: v for k, v in ENVIRON.items() if k != variable})
-    assert fault == f"{variable} is not set"
+    message, _, fix = fault.partition("; ")
+    assert message == f"{variable} is not set"
+    assert re.match("copy it from|set the address|make one with", fix)
 
 
 def test_all_missing_variables_are_reported_at_once():
