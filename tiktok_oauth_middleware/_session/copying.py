@@ -255,7 +255,7 @@ class Copy:
                 stored = await self._target.load(record_id)
             else:
                 stored = await self._target.load(record_id)
-            if await self._has_merged(record_id, record, stored, mark):
+            if await self._write_merged(record_id, record, stored, mark):
                 break
         if stored is not None and _is_disputed(record, stored.record, mark):
             self.report.disputed += 1
@@ -263,7 +263,7 @@ class Copy:
         # The time of the read, since later changes in the old store were not copied.
         await self._target.copy_marks.write(record_id, self._mark_of(record, at))
 
-    async def _has_merged(
+    async def _write_merged(
         self,
         record_id: str,
         record: UserRecord,

@@ -85,7 +85,7 @@ class Profiles(Part):
             retry_at = 0  # written under a wrong clock
         return max(due, retry_at)
 
-    def was_read(self, cached: CachedSession) -> None:
+    def note_read(self, cached: CachedSession) -> None:
         """Note that the app read a profile, so that its links are renewed.
 
         If the links have expired, the user's next request gets new ones from TikTok. If

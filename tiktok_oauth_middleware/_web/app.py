@@ -124,7 +124,7 @@ class Core:
         self.mount_points = MountPoints(
             settings,
             clock,
-            self.profiles.was_read,
+            self.profiles.note_read,
             tokens,
             self._pages.messages,
             self._carried_links,

@@ -68,7 +68,7 @@ class ProcessConnections(BlockingConnections):
 
         try:
             with self.engine.connect() as connection:
-                return _is_created(connection, table)
+                return _create_if_missing(connection, table)
         except SQLAlchemyError as error:
             raise store_error("create the table", driver_error(error)) from error
 
@@ -113,7 +113,7 @@ class LoopConnections:
 
         try:
             async with self.engine.connect() as connection:
-                return bool(await connection.run_sync(_is_created, table))
+                return bool(await connection.run_sync(_create_if_missing, table))
         except (SQLAlchemyError, OSError) as error:
             raise store_error("create the table", driver_error(error)) from error
 
@@ -126,7 +126,7 @@ class LoopConnections:
         await self.engine.dispose()
 
 
-def _is_created(connection: Any, table: Table) -> bool:
+def _create_if_missing(connection: Any, table: Table) -> bool:
     """Create a table if it is missing; return whether it was created."""
     from sqlalchemy import inspect
     from sqlalchemy.exc import SQLAlchemyError
