@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from tiktok_oauth_middleware._core.findings import Finding, good, note, wrong
 from tiktok_oauth_middleware._core.origins import DEFAULT_PORTS
 from tiktok_oauth_middleware._core.secret import reveal
+from tiktok_oauth_middleware._oauth.scopes import BASIC_SCOPE
 from tiktok_oauth_middleware.settings.endpoints import ADDRESSES
 from tiktok_oauth_middleware.settings.own_paths import own_paths
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 #: Names whose ownership cannot be proved (RFC 6761, RFC 6762, RFC 9476, ICANN).
 _PRIVATE_NAMES = ("local", "localhost", "internal", "test", "example", "invalid", "alt")
-_BASIC = "user.info.basic"
 _KEY_BEGINNINGS = ("aw", "sb")
 #: The form of TikTok's client keys so far.
 _KEY = re.compile(r"(aw|sb)[a-z0-9]{10,20}")
@@ -215,7 +215,7 @@ def _previous_secret(settings: TikTokSettings) -> Iterator[Finding]:
 #: more are added, so another scope is only a note.
 KNOWN_SCOPES = frozenset(
     (
-        "user.info.basic",
+        BASIC_SCOPE,
         "user.info.profile",
         "user.info.stats",
         "video.list",
@@ -292,14 +292,14 @@ def _scopes(settings: TikTokSettings) -> Iterator[Finding]:
             "scopes",
             f"scopes contain no user.info.*: auth.user has only open_id, though"
             f" fetch_user is {settings.fetch_user}",
-            f"ask for {_BASIC}",
+            f"ask for {BASIC_SCOPE}",
         )
-    elif _BASIC not in settings.scopes:
+    elif BASIC_SCOPE not in settings.scopes:
         yield note(
             "no_basic_scope",
             "scopes",
-            f"scopes leave out {_BASIC}, which comes with Login Kit",
-            f"ask for {_BASIC}, unless it is left out on purpose",
+            f"scopes leave out {BASIC_SCOPE}, which comes with Login Kit",
+            f"ask for {BASIC_SCOPE}, unless it is left out on purpose",
         )
     if settings.fetch_user and settings.profile_max_age < _SHORT_PROFILE_AGE:
         yield note(

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tiktok_oauth_middleware._core.findings import Finding, Level
+from tiktok_oauth_middleware._oauth.scopes import BASIC_SCOPE
 
 #: Select Graphic Rendition (ECMA-48 section 8.3.117): green, yellow, bold red.
 _COLOURS: Mapping[Level, str] = {"good": "32", "note": "33", "wrong": "1;31"}
@@ -61,7 +62,7 @@ def _register(register: Mapping[str, Any]) -> Iterator[str]:
     tab = register["tab"]
     yield f"Register exactly this redirect URI at TikTok, in the {tab} tab:"
     yield f"  {register['redirect_uri']}"
-    further = [s for s in register["scopes"] if s != "user.info.basic"]
+    further = [s for s in register["scopes"] if s != BASIC_SCOPE]
     if further:
         yield "Add these scopes to the app; one that is not approved fails every login:"
         yield f"  {' '.join(further)}"

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
+#: The scope of Login Kit itself, without which TikTok gives no profile.
+BASIC_SCOPE = "user.info.basic"
 _SCOPE = re.compile(r"[A-Za-z0-9._\-]+")
 #: TikTok separates granted scopes by commas; blanks have been observed, too.
 _BETWEEN_GRANTED = re.compile(r"[ \t,]+")

@@ -11,12 +11,12 @@ from tiktok_oauth_middleware.errors import TikTokError
 
 from .answer import read_answer, retry_after_seconds
 from .protocol import is_encodable, to_seconds
-from .scopes import split_scopes
+from .scopes import BASIC_SCOPE, split_scopes
 
 #: The profile fields that each scope permits
 #: (https://developers.tiktok.com/doc/tiktok-api-v2-get-user-info).
 FIELDS: Mapping[str, tuple[str, ...]] = {
-    "user.info.basic": (
+    BASIC_SCOPE: (
         "open_id",
         "union_id",
         "avatar_url",
@@ -60,7 +60,7 @@ def fields_for(scopes: Iterable[str]) -> tuple[str, ...]:
     nothing is requested without ``user.info.basic``.
     """
     granted = set(scopes)
-    if "user.info.basic" not in granted:
+    if BASIC_SCOPE not in granted:
         return ()
     return tuple(
         f for scope, names in FIELDS.items() if scope in granted for f in names

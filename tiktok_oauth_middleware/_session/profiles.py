@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tiktok_oauth_middleware._core.backends.base import InFlight
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._oauth import user_info
-from tiktok_oauth_middleware._oauth.scopes import split_scopes
+from tiktok_oauth_middleware._oauth.scopes import BASIC_SCOPE, split_scopes
 from tiktok_oauth_middleware._oauth.user_info import join_profiles, links_end
 from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
 
@@ -48,7 +48,6 @@ _SHORTEST_LINKS = 60
 _LONGEST_CACHED = SEEN_SECONDS + SERVER_CLOCK_SKEW
 #: TikTok's errors for a call that it refuses because of one field.
 _REFUSED_FIELD = ("invalid_params", "scope_not_authorized", "scope_permission_missed")
-_BASIC = "user.info.basic"
 
 
 class Profile(NamedTuple):
@@ -187,7 +186,7 @@ class Profiles(Part):
             TikTokUnavailable, TikTokError: see `TikTokClient.profile`.
         """
         fields = user_info.fields_for(split_scopes(scopes))
-        basic = user_info.FIELDS[_BASIC]
+        basic = user_info.FIELDS[BASIC_SCOPE]
         if client is None:
             client = await self._client()
         try:
@@ -305,7 +304,7 @@ class Profiles(Part):
 
 def has_profile(scopes: str) -> bool:
     """Whether these granted scopes cover any field of a profile."""
-    return _BASIC in split_scopes(scopes)
+    return BASIC_SCOPE in split_scopes(scopes)
 
 
 def _is_same(latest: UserRecord, requested: UserRecord) -> bool:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from tiktok_oauth_middleware._core.origins import origin_of
 from tiktok_oauth_middleware._core.secret import Secret, reveal
 from tiktok_oauth_middleware._core.tracebacks import without_frames
+from tiktok_oauth_middleware._oauth.scopes import BASIC_SCOPE
 from tiktok_oauth_middleware.errors import ConfigurationError
 
 from .endpoints import TikTokEndpoints
@@ -109,8 +110,8 @@ class TikTokSettings:
     scopes: Sequence[str] = option(
         LIST,
         "requested at every login",
-        default=("user.info.basic",),
-        example="user.info.basic",
+        default=(BASIC_SCOPE,),
+        example=BASIC_SCOPE,
     )
     optional_scopes: Sequence[str] = option(
         LIST,

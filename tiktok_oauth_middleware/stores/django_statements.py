@@ -6,13 +6,8 @@ import re
 from functools import lru_cache
 
 from .base import PAGE, ROWS, SWEPT_ROWS
-from .table import Statement
+from .table import SERVER_TIME, Statement
 
-_SERVER_TIME = {
-    "postgresql": "((extract(epoch from clock_timestamp()) * 1000)::bigint)",
-    # In UTC: local time repeats an hour when daylight saving ends.
-    "mysql": ("(timestampdiff(microsecond, '1970-01-01', utc_timestamp(3)) div 1000)"),
-}
 _TEXTS = {
     "get": "SELECT value FROM {t} WHERE {k} = %(key)s AND expires > {now}",
     "keys": (
@@ -137,7 +132,7 @@ def batch_statements_for(
 def _words(vendor: str, *, by_server: bool) -> tuple[str, str]:
     """Return the SQL for the column of keys and for the present time."""
     key = "`key`" if vendor == "mysql" else '"key"'
-    return key, _SERVER_TIME[vendor] if by_server else "%(now)s"
+    return key, SERVER_TIME[vendor] if by_server else "%(now)s"
 
 
 def _statement(sql: str) -> Statement:

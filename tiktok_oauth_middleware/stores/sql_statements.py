@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .base import PAGE, ROWS, SWEPT_ROWS
-from .table import MARK_BYTES, Statement
+from .table import MARK_BYTES, SERVER_TIME, Statement
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData, Table
@@ -186,19 +186,8 @@ def _now(name: str, *, by_server: bool) -> Any:
     import sqlalchemy as sa
 
     if by_server:
-        return _server_time(name)
+        return sa.literal_column(SERVER_TIME[name], sa.BigInteger)
     return sa.bindparam("now", type_=sa.BigInteger)
-
-
-def _server_time(name: str) -> Any:
-    """Return the database's own time, in milliseconds since 1970."""
-    import sqlalchemy as sa
-
-    if name == "postgresql":
-        text = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
-    else:  # UTC: local time repeats an hour when daylight saving ends
-        text = "(timestampdiff(microsecond, '1970-01-01', utc_timestamp(3)) div 1000)"
-    return sa.literal_column(text, sa.BigInteger)
 
 
 def _compile(statement: Any, dialect: Any) -> Statement:

@@ -33,6 +33,15 @@ from .database_errors import (
     store_error,
 )
 
+# In UTC: local time repeats an hour when daylight saving ends.
+_MYSQL_TIME = "(timestampdiff(microsecond, '1970-01-01', utc_timestamp(3)) div 1000)"
+#: The database's own time in milliseconds since 1970, by its name in SQLAlchemy and in
+#: Django, to which MariaDB is a MySQL.
+SERVER_TIME: Mapping[str, str] = {
+    "postgresql": "((extract(epoch from clock_timestamp()) * 1000)::bigint)",
+    "mysql": _MYSQL_TIME,
+    "mariadb": _MYSQL_TIME,
+}
 #: Bytes of the mark that each write leaves in its row.
 MARK_BYTES = 8
 #: Tries of one statement before a call gives up.

@@ -19,6 +19,7 @@ from django.core.management.base import BaseCommand, CommandError
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.redact import one_line
 from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._oauth.scopes import BASIC_SCOPE
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.record import UserRecord
 from tiktok_oauth_middleware.django import installation
@@ -26,7 +27,6 @@ from tiktok_oauth_middleware.django.models import TikTokAccount, current_account
 from tiktok_oauth_middleware.django.project import Installation
 from tiktok_oauth_middleware.errors import TikTokOAuthError
 
-_SCOPES = "user.info.basic"
 _LONGEST = 255
 
 
@@ -145,7 +145,7 @@ def _make_account(account: Any) -> None:
         user=account.user,
         open_id=account.uid,
         display_name=name[:_LONGEST] if isinstance(name, str) else "",
-        scopes=_SCOPES,
+        scopes=BASIC_SCOPE,
         last_login_at=account.last_login,
     )
 
@@ -164,5 +164,5 @@ def _record(account: Any, token: Any, now: int) -> UserRecord | None:
         expires_at=max(ends, now),
         refresh_token=Secret(token.token_secret or ""),
         refresh_expires_at=None,
-        scopes=_SCOPES,
+        scopes=BASIC_SCOPE,
     )
