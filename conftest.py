@@ -40,8 +40,7 @@ _NOT_IN_CI = ("apps", "git", "starlette_caches", "valkey-server")
 #: measure time: one worker runs the whole module, or all modules under one name here.
 _GROUPS = {
     "tests/docs/test_site.py": "site",
-    "tests/flows/test_processes.py": "crowds",
-    "hardening/tests/test_reliability.py": "crowds",
+    "tests/flows/test_processes.py": "processes",
     "tests/stores/test_alembic.py": "databases",
     "tests/stores/test_django.py": "databases",
     "tests/stores/test_sql.py": "databases",
@@ -68,6 +67,7 @@ _LONGEST = (
     "tests/docs/test_site.py",
     "tests/browser/",
     "tests/flows/test_takeover.py",
+    "tests/flows/test_processes.py",
     "hardening/",
     "tests/servers/",
     "tests/flows/test_outages.py",
@@ -78,6 +78,8 @@ _LONGEST = (
     "tests/security/test_cwe488_connection",
     "examples/",
 )
+#: Each test waits for minutes, for servers of its own.
+_RELIABILITY = "hardening/tests/test_reliability.py"
 #: This module starts each of twenty servers once.
 _SERVERS = "tests/servers/test_servers.py"
 
@@ -129,6 +131,8 @@ def group_of(nodeid: str) -> str:
     if module == _SERVERS:
         # Grouped by the first word of their names, such as gunicorn.
         return module + nodeid.partition("[")[2].partition("-")[0].rstrip("]")
+    if module == _RELIABILITY:
+        return nodeid
     if module.startswith(_MODULES_AT_ONCE):
         return module
     return _GROUPS.get(module, nodeid.partition("[")[0])
