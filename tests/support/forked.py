@@ -23,6 +23,7 @@ from itertools import count
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NoReturn
 
 import pytest
@@ -174,10 +175,13 @@ def _be_separate(config: pytest.Config, folder: Path) -> None:
     os.environ[WORKER] = folder.name
     for name in ("terminalreporter", "terminalprogress"):
         config.pluginmanager.unregister(name=name)
-    capture = config.pluginmanager.getplugin("capturemanager")
-    capture.stop_global_capturing()  # into the main process's files
-    capture.start_global_capturing()
-    capture.suspend_global_capture()
+    capture = config.pluginmanager.getplugin("capturemanager")._global_capturing
+    if config.option.capture == "fd":
+        for stream in (capture.out, capture.err):
+            # Modules may have kept sys.stdout at import, so it stays the same object,
+            # with the same descriptor.
+            with TemporaryFile() as own:
+                os.dup2(own.fileno(), stream.tmpfile.fileno(), inheritable=False)
     config.option.basetemp = str(folder)
     config._tmp_path_factory = pytest.TempPathFactory.from_config(
         config, _ispytest=True

@@ -44,7 +44,7 @@ def suite(tmp_path):
 
     def run_suite(tests, *arguments):
         (tmp_path / "conftest.py").write_text(CONFTEST)
-        (tmp_path / "test_all.py").write_text(f"import os, time, pytest\n{tests}")
+        (tmp_path / "test_all.py").write_text(f"import os, sys, time, pytest\n{tests}")
         usual = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
         command = [sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:dash"]
         command += ["-p", "no:cacheprovider", "--basetemp", tmp_path / "folders"]
@@ -83,6 +83,11 @@ def test_teardown(late): pass
 def test_output(capfd):
     os.write(1, b"written")
     assert capfd.readouterr().out == "written"
+kept = sys.stdout
+@pytest.mark.parametrize("n", range(2))
+def test_kept(n):
+    print("kept", n, file=kept, flush=True)
+    assert n != 1
 """
 
 
@@ -91,13 +96,16 @@ def test_reports(suite):
     status, output = suite(TESTS)
     assert status == pytest.ExitCode.TESTS_FAILED
     assert counts(output) == {
-        "passed": 31,
-        "failed": 1,
+        "passed": 32,
+        "failed": 2,
         "skipped": 1,
         "xfailed": 1,
         "error": 1,
     }, output
-    assert re.findall(r"^printed \d+", output, re.MULTILINE) == ["printed 7"]
+    assert re.findall(r"^(?:printed|kept) \d+", output, re.MULTILINE) == [
+        "printed 7",
+        "kept 1",
+    ]
     assert "ValueError: late" in output
 
 
