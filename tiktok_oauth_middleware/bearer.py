@@ -125,7 +125,16 @@ class TikTokBearer(_Auth):
             rate_limit_retries: how often to send a request again that TikTok answered
                 with ``rate_limit_exceeded``. The wait before each is that of its
                 Retry-After, else 1, 2, 4 ... up to 60 seconds.
+
+        Raises:
+            ConfigurationError: `rate_limit_retries` is no number of times.
         """
+        if type(rate_limit_retries) is not int or rate_limit_retries < 0:
+            message = (
+                f"rate_limit_retries is {rate_limit_retries!r}; it must be a number of"
+                " times, 0 or more"
+            )
+            raise ConfigurationError(message)
         self._tokens = tokens
         self._open_id = open_id
         self._retries = rate_limit_retries

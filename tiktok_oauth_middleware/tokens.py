@@ -42,6 +42,7 @@ from .errors import NotSignedIn, TikTokError, TikTokUnavailable
 from .settings.arguments import check_options
 
 if TYPE_CHECKING:
+    from ._core.backends.base import Backend
     from ._session.records import VersionedRecord
     from .settings.options import TikTokSettings
 
@@ -77,8 +78,10 @@ class TikTokTokens:
             "clock": clock,
         }
         self._clock = clock
-        self._sync: SessionService | None = None
-        self._async: SessionService | None = None
+
+    #: Made when first used.
+    _sync: SessionService | None = None
+    _async: SessionService | None = None
 
     @classmethod
     def beside(cls, service: SessionService) -> Self:
@@ -516,18 +519,16 @@ class TikTokTokens:
         return record_id(self._settings.client_key, open_id)
 
     def _sync_service(self) -> SessionService:
-        if self._sync is None:
-            self._sync = SessionService(
-                self._settings, ThreadBackend(), **self._options
-            )
-        return self._sync
+        return self._sync or self._made("_sync", ThreadBackend())
 
     def _async_service(self) -> SessionService:
-        if self._async is None:
-            self._async = SessionService(
-                self._settings, AsyncBackend(), **self._options
-            )
-        return self._async
+        return self._async or self._made("_async", AsyncBackend())
+
+    def _made(self, name: str, backend: Backend) -> SessionService:
+        """Return a new service, or the one that another thread has made meanwhile."""
+        made = SessionService(self._settings, backend, **self._options)
+        service: SessionService = vars(self).setdefault(name, made)  # atomic
+        return service
 
 
 async def _next(pages: AsyncGenerator[UserPage, None]) -> UserPage | None:

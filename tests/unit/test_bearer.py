@@ -245,6 +245,12 @@ class TestRepeats:
         assert raise_for_tiktok(api.ask(**LIST)).json()["data"]["videos"]
         assert tiktok.count("video_list") == 4
 
+    @pytest.mark.parametrize("retries", [-1, 1.5, "3", None, True])
+    def test_number_of_retries(self, tokens, open_id, retries):
+        """A wrong number of retries is refused; -1 would retry for ever."""
+        with pytest.raises(ConfigurationError, match="rate_limit_retries"):
+            TikTokBearer(tokens, open_id, rate_limit_retries=retries)
+
     def test_limit_ends(self, make_api, tiktok):
         """After the given number of retries, TikTok's refusal is returned."""
         api = make_api(rate_limit_retries=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -25,6 +26,7 @@ from tiktok_oauth_middleware import (
     TikTokTokens,
     TikTokUnavailable,
 )
+from tiktok_oauth_middleware import tokens as tokens_module
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
 from ..conftest import (
@@ -37,6 +39,7 @@ from ..conftest import (
     starlette_app,
 )
 from ..support.asgi_client import AppClient
+from ..support.patience import HANGS
 
 DAY = 86400
 
@@ -619,6 +622,23 @@ class TestBuilt:
             tokens.get("nobody")
         assert file.exists()
         tokens.close()
+
+    def test_first_use_by_many_threads(self, settings, clock, monkeypatch):
+        """Threads that use it first at the same moment share one service."""
+        threads = 4
+        both = threading.Barrier(threads)
+        tokens = TikTokTokens(settings, MemoryStore(clock=clock), clock=clock)
+
+        class Slow(tokens_module.SessionService):
+            def __init__(self, *args, **options):
+                super().__init__(*args, **options)
+                both.wait(HANGS)
+
+        monkeypatch.setattr(tokens_module, "SessionService", Slow)
+        for service in (tokens._sync_service, tokens._async_service):
+            with ThreadPoolExecutor(threads) as pool:
+                made = [pool.submit(service) for _ in range(threads)]
+            assert {each.result() for each in made} == {service()}
 
     def test_close(self, world):
         """A closed TikTokTokens opens again when it is needed."""

@@ -1,9 +1,13 @@
 """Lists and sweeps of very many users: pages, progress, and interruptions."""
 
 import asyncio
+import gc
 import io
+import warnings
+from contextlib import aclosing
 from dataclasses import replace
 
+import anyio
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, TikTokTokens, _users_command
@@ -135,6 +139,24 @@ class TestIterUsers:
         users.close()
         assert store.given <= 2 * ROWS
         assert len(some.users()) == SOME
+
+    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    def test_left_early_in_a_loop(self, some, store, backend):
+        """An iteration that ends early in an event loop leaves no generator open.
+
+        Trio warns of those that are left to the garbage collector.
+        """
+
+        async def begin():
+            async with aclosing(some.aiter_users()) as users:
+                return (await anext(users)).open_id
+
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            assert anyio.run(begin, backend=backend)
+            gc.collect()
+        assert [str(each.message) for each in warned] == []
+        assert store.given <= 2 * ROWS
 
     def test_unreadable(self, some, store):
         """Records that cannot be decrypted are counted and left out."""

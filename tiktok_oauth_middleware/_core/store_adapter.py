@@ -19,6 +19,7 @@ from collections.abc import (
 )
 from contextlib import (
     AbstractContextManager,
+    aclosing,
     asynccontextmanager,
     contextmanager,
     nullcontext,
@@ -213,7 +214,7 @@ class StoreAdapter:
         found: list[str] = await self._call("keys", prefix)
         return found
 
-    async def pages(self, prefix: str) -> AsyncIterator[list[str]]:
+    async def pages(self, prefix: str) -> AsyncGenerator[list[str], None]:
         """Yield the keys that begin with `prefix` in lists, each read when needed.
 
         If the store has no ``pages(prefix)``, all keys are in one list.
@@ -223,8 +224,9 @@ class StoreAdapter:
         if listing is None:
             yield await self.keys(prefix)
             return
-        async for page in self._each_page(listing(prefix)):
-            yield page
+        async with aclosing(self._each_page(listing(prefix))) as found:
+            async for page in found:
+                yield page
 
     async def rows(self, prefix: str) -> AsyncGenerator[list[tuple[str, bytes]], None]:
         """Yield the rows whose keys begin with `prefix`, each list read when needed.
@@ -233,12 +235,14 @@ class StoreAdapter:
         """
         listing = self._row_listing()
         if listing is None:
-            async for keys in self.pages(prefix):
-                found = [(key, await self.get(key)) for key in keys]
-                yield [(key, value) for key, value in found if value is not None]
+            async with aclosing(self.pages(prefix)) as pages:
+                async for keys in pages:
+                    rows = [(key, await self.get(key)) for key in keys]
+                    yield [(key, value) for key, value in rows if value is not None]
             return
-        async for page in self._each_page(listing(prefix)):
-            yield page
+        async with aclosing(self._each_page(listing(prefix))) as found:
+            async for page in found:
+                yield page
 
     def _row_listing(self) -> Callable[[str], Any] | None:
         """Return the store's ``rows``, if the class of its ``get`` defines it too.
@@ -260,16 +264,26 @@ class StoreAdapter:
     def _in_loop(self) -> bool:
         return self._is_async or self._uses_async_methods()
 
-    async def _each_page(self, found: Any) -> AsyncIterator[Any]:
+    async def _each_page(self, found: Any) -> AsyncGenerator[Any, None]:
+        """Yield what a store's generator yields, and close it.
+
+        Trio warns of async generators that are left to the garbage collector.
+        """
         in_loop, call = self._in_loop(), self._blocking("keys")
-        while True:
-            with _store_errors():
-                page = await (
-                    anext(found, None) if in_loop else call(next, found, None)
-                )
-            if page is None:
-                return
-            yield page
+        try:
+            while True:
+                with _store_errors():
+                    page = await (
+                        anext(found, None) if in_loop else call(next, found, None)
+                    )
+                if page is None:
+                    return
+                yield page
+        finally:
+            close = getattr(found, "aclose" if in_loop else "close", None)
+            if close is not None:  # it may be another kind of iterator
+                with _store_errors():
+                    await (close() if in_loop else call(close))
 
     async def close(self) -> None:
         """Close the connections."""

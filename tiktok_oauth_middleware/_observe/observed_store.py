@@ -14,7 +14,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_middleware._core.store_adapter import LockHandle, StoreAdapter
@@ -79,21 +79,26 @@ class ObservedStore(StoreAdapter):
         with self._operation("keys"):
             return await self._observed.keys(prefix)
 
-    async def pages(self, prefix: str) -> AsyncIterator[list[str]]:
-        async for page in self._each_observed(self._observed.pages(prefix)):
-            yield page
+    async def pages(self, prefix: str) -> AsyncGenerator[list[str], None]:
+        async with aclosing(self._each_observed(self._observed.pages(prefix))) as found:
+            async for page in found:
+                yield page
 
     async def rows(self, prefix: str) -> AsyncGenerator[list[tuple[str, bytes]], None]:
-        async for page in self._each_observed(self._observed.rows(prefix)):
-            yield page
+        async with aclosing(self._each_observed(self._observed.rows(prefix))) as found:
+            async for page in found:
+                yield page
 
-    async def _each_observed(self, pages: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        while True:
-            with self._operation("keys"):
-                page = await anext(pages, None)
-            if page is None:
-                return
-            yield page
+    async def _each_observed(
+        self, pages: AsyncGenerator[Any, None]
+    ) -> AsyncGenerator[Any, None]:
+        async with aclosing(pages):
+            while True:
+                with self._operation("keys"):
+                    page = await anext(pages, None)
+                if page is None:
+                    return
+                yield page
 
     # A batch counts as one operation, named like that of a single row.
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:

@@ -216,8 +216,9 @@ class Records:
         Raises:
             StoreError: the store failed, or cannot list its keys.
         """
-        async for keys in self._store.pages("tiktok:"):
-            yield [Row.of(key, self.space) for key in keys]
+        async with aclosing(self._store.pages("tiktok:")) as pages:
+            async for keys in pages:
+                yield [Row.of(key, self.space) for key in keys]
 
     async def row_pages(self, prefix: str = "tiktok:") -> AsyncGenerator[RowPage, None]:
         """Yield all rows whose keys begin with a prefix, with their values.

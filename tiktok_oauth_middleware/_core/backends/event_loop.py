@@ -148,7 +148,8 @@ class AsyncBackend:
         """Let `work` finish even if the request that began it is cancelled.
 
         anyio's cancel scope shields from anyio's cancellation, but not from a plain
-        ``task.cancel()``; on asyncio the work is therefore a task of its own.
+        ``task.cancel()``; on asyncio the work is therefore a task of its own, which the
+        end of `asyncio.run` does not cancel either.
         """
         import asyncio
 
@@ -156,7 +157,9 @@ class AsyncBackend:
 
         if not on_asyncio():
             return await _in_a_child(work)
-        task = asyncio.ensure_future(work())
+        from .kept_task import KeptTask
+
+        task = KeptTask(work(), loop=asyncio.get_running_loop())
         self._running.add(task)
         task.add_done_callback(self._finished)
         if at_end is not None:

@@ -227,6 +227,39 @@ class TestRunAll:
         assert done == ["finished"]
 
 
+class TestEndOfTheLoop:
+    """asyncio.run cancels all tasks that are left when the main one ends."""
+
+    @pytest.mark.parametrize("means", ["single_flight", "shielded"])
+    def test_finished(self, means):
+        """Work that has begun is finished, as after an error in asyncio.gather."""
+        backend, begun, done = AsyncBackend(), asyncio.Event(), []
+
+        async def work():
+            begun.set()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            with anyio.move_on_after(0) as scope:  # a timeout inside still works
+                await anyio.sleep_forever()
+            done.append(scope.cancelled_caught)
+
+        async def ask():
+            if means == "shielded":
+                return await backend.shielded(work)
+            return await backend.single_flight("key", work, wait=True)
+
+        async def fail():
+            await begun.wait()
+            raise ZeroDivisionError
+
+        async def main():
+            await asyncio.gather(ask(), fail())
+
+        with pytest.raises(ZeroDivisionError):
+            asyncio.run(main())
+        assert done == [True]
+
+
 class TestOtherLoops:
     """One backend serves the event loops of several threads."""
 
