@@ -27,6 +27,8 @@ from ._users_command import (
     TokensInLoop,
     add_list_arguments,
     add_sweep_arguments,
+    after_broken_pipe,
+    escape_other_letters,
     list_users,
     moment,
 )
@@ -38,20 +40,15 @@ if TYPE_CHECKING:
     from .tokens import TikTokTokens
 
 
-_DAY = 86400
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
     given = _parser().parse_args(_marked(arguments))
+    escape_other_letters()
     try:
         code: int = given.run(given)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has closed the pipe, as `head` does. Without this, Python would
-        # report the error again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _BROKEN_PIPE
+        return after_broken_pipe()
     except TikTokOAuthError as error:
         for line in str(error).splitlines():
             print(f"wrong: {line}", file=sys.stderr)
@@ -60,10 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("stopped", file=sys.stderr)
         return INTERRUPTED
     return code
-
-
-#: The exit code that shells report for a program that SIGPIPE ended.
-_BROKEN_PIPE = 128 + 13
 
 
 def _marked(arguments: Sequence[str] | None) -> list[str]:
@@ -139,14 +132,14 @@ def _add_tokens(commands: Any) -> None:
     )
     actions = tokens.add_subparsers(required=True, metavar="ACTION")
     listed = actions.add_parser("list", help="every stored user")
-    add_list_arguments(listed, _days)
+    add_list_arguments(listed)
     listed.set_defaults(run=_list)
     sweep = actions.add_parser(
         "sweep",
         help="renew tokens that end soon, and report grants that have ended",
         description="For cron. Exit code: 0, or 1 if a token could not be renewed.",
     )
-    add_sweep_arguments(sweep, _seconds)
+    add_sweep_arguments(sweep)
     sweep.set_defaults(run=_sweep)
     sessions = actions.add_parser(
         "sessions", help="a user's browser sessions, by the ids that apps show"
@@ -173,7 +166,7 @@ def _add_sandbox(commands: Any) -> None:
     )
     sandbox.add_argument(
         "--port",
-        type=int,
+        type=_port,
         default=8001,
         help="of the stand-in, not of your app; 8001 if not given",
     )
@@ -183,6 +176,7 @@ def _add_sandbox(commands: Any) -> None:
         nargs="+",
         action="extend",
         type=_scopes,
+        default=[],
         help="the scopes that the app is approved for, separated by blanks or commas;"
         " if not given, those of profiles and videos",
     )
@@ -377,23 +371,6 @@ def _tokens(
     return closing(cast("TikTokTokens", TokensInLoop(tokens)) if in_loop else tokens)
 
 
-def _days(text: str) -> float:
-    return _number(text, 100_000)
-
-
-def _seconds(text: str) -> float:
-    return _number(text, 400 * _DAY)
-
-
-def _number(text: str, most: float) -> float:
-    """Return a number from the command line; argparse prints what is wrong with it."""
-    number = float(text)
-    if not 0 <= number <= most:  # infinity and NaN are refused too
-        message = f"it must be 0 to {most:g}"
-        raise argparse.ArgumentTypeError(message)
-    return number
-
-
 # --- store -------------------------------------------------------------------------
 
 
@@ -410,13 +387,25 @@ def _sandbox(given: argparse.Namespace) -> int:
     from .testing.fake import FakeTikTok
     from .testing.server import serve
 
-    if given.scopes is None:
-        serve(FakeTikTok(), given.host, given.port)
-        return 0
     scopes = list(dict.fromkeys(scope for some in given.scopes for scope in some))
-    fake = FakeTikTok(scopes=scopes)
+    fake = FakeTikTok(scopes=scopes) if scopes else FakeTikTok()
     serve(fake, given.host, given.port, scopes=",".join(scopes))
     return 0
+
+
+def _port(text: str) -> int:
+    """Return a port from the command line, 0 for any free one.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > _LAST_PORT:
+        message = f"{one_line(text)!r} is no port; it must be 0 to {_LAST_PORT}"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+_LAST_PORT = 65_535
 
 
 def _scopes(text: str) -> list[str]:

@@ -7,9 +7,13 @@ on.
 
 from __future__ import annotations
 
+import argparse
+import os
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from functools import partial
+from io import TextIOWrapper
 from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol, TextIO
 
@@ -19,10 +23,33 @@ from .stores.base import ROWS
 
 #: Exit code of a program that SIGINT ended: 128 + 2.
 INTERRUPTED = 130
+#: The exit code that shells report for a program that SIGPIPE ended.
+_BROKEN_PIPE = 128 + 13
 #: The most users that are sorted by open_id; more are printed in the store's order.
 SORTED = 10_000
+#: The largest numbers of the command line.
+_MOST_DAYS, _MOST_SECONDS = 100_000, 400 * 86400
 _FORM = "{:<40}  {:<20}  {:<20}  {:>8}  {}"
 _DAY = 86400
+
+
+def escape_other_letters() -> None:
+    """Let standard output escape letters that its encoding lacks.
+
+    Paths and rules may have any letters, and the output may be in ASCII.
+    """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def after_broken_pipe() -> int:
+    """Discard further output; return the exit code.
+
+    The reader has closed the pipe, as `head` does. Without this, Python would report
+    the error again when it flushes at exit.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _BROKEN_PIPE
 
 
 class Output(Protocol):
@@ -69,12 +96,12 @@ class Report(NamedTuple):
         return Progress(self.err) if wanted or self.progress else None
 
 
-def add_list_arguments(parser: Any, days: Callable[[str], float]) -> None:
-    """Declare the options of a list; `days` reads a number of days."""
+def add_list_arguments(parser: Any) -> None:
+    """Declare the options of a list."""
     parser.add_argument(
         "--ending",
         metavar="DAYS",
-        type=days,
+        type=_days,
         help="only those whose grant ends within this many days, the soonest first",
     )
     parser.add_argument(
@@ -86,16 +113,42 @@ def add_list_arguments(parser: Any, days: Callable[[str], float]) -> None:
     _add_progress(parser)
 
 
-def add_sweep_arguments(parser: Any, seconds: Callable[[str], float]) -> None:
-    """Declare the options of a sweep; `seconds` reads a number of seconds."""
+def add_sweep_arguments(parser: Any) -> None:
+    """Declare the options of a sweep."""
     parser.add_argument(
         "--within",
         metavar="SECONDS",
-        type=seconds,
+        type=_seconds,
         default=3600,
         help="renew the tokens that end within this many seconds (3600)",
     )
     _add_progress(parser)
+
+
+def _days(text: str) -> float:
+    return _number(text, _MOST_DAYS, "days")
+
+
+def _seconds(text: str) -> float:
+    return _number(text, _MOST_SECONDS, "seconds")
+
+
+def _number(text: str, most: float, unit: str) -> float:
+    """Return a number from the command line; argparse prints what is wrong with it.
+
+    Raises:
+        ArgumentTypeError: it is none, or out of bounds, as infinity and NaN are.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= most:
+        message = (
+            f"{one_line(text)!r} is no number of {unit}; it must be 0 to {most:.0f}"
+        )
+        raise argparse.ArgumentTypeError(message)
+    return number
 
 
 def _add_progress(parser: Any) -> None:

@@ -485,6 +485,22 @@ class TestCommand:
         scopes = pasted(printed, SETTINGS + 'print(",".join(s.scopes))')
         assert scopes == "user.info.basic,portability.all.single\n"
 
+    def test_port_is_taken(self, stand_in, capsys):
+        """A port that is taken is reported in one line."""
+        port = str(urlsplit(stand_in.url).port)
+        assert main(["sandbox", "--port", port]) == 1
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"wrong: port {port} of 127.0.0.1 cannot be had: ")
+        assert "--port" in line
+
+    @pytest.mark.parametrize("port", ["65536", "-1", "http", "1e3", "\u0663"])
+    def test_no_port(self, capsys, port):
+        """A number that cannot be a port is a usage error."""
+        with pytest.raises(SystemExit) as ended:
+            main(["sandbox", "--port", port])
+        assert ended.value.code == 2
+        assert "is no port; it must be 0 to 65535" in capsys.readouterr().err
+
     @pytest.mark.parametrize("scopes", ["", ",", "user info;basic", "a\x1bb"])
     def test_no_scopes(self, capsys, scopes):
         """A text that cannot be a scope is a usage error."""

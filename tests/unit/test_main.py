@@ -401,6 +401,8 @@ class TestTokens:
         with pytest.raises(SystemExit) as ended:
             main(["tokens", "list", f"--ending={days}"])
         assert ended.value.code == 2
+        words = f"{days!r} is no number of days; it must be 0 to 100000"
+        assert words in capsys.readouterr().err
 
     def test_sweep(self, environment, open_id, capsys):
         """A sweep renews tokens that end soon, but not those just renewed."""
@@ -474,6 +476,20 @@ def test_version(capsys):
     assert re.fullmatch(
         r"tiktok-oauth-middleware \d+\.\d+.*\n", capsys.readouterr().out
     )
+
+
+def test_output_in_ascii(environment):
+    """Letters that the output's encoding lacks are escaped."""
+    variables = {"TIKTOK_PROTECT": "/caf\u00e9*", "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tiktok_oauth_middleware", "check"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **variables},
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert r"/caf\xe9" in done.stdout
 
 
 @pytest.mark.parametrize("arguments", [["check", "--json"], ["check"]])

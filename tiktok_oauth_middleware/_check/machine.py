@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
-from urllib.request import Request, build_opener
+from urllib.request import HTTPSHandler, Request, build_opener
 
 from tiktok_oauth_middleware._core.findings import Finding, good, note, wrong
 from tiktok_oauth_middleware._session.record import SERVER_CLOCK_SKEW
@@ -42,10 +44,12 @@ def findings(
     """Return the findings about the machine."""
     yield _clock(clock())
     token = settings.endpoints.token
+    context = None
     if token.startswith("https:"):
-        yield _certificates()
+        context, finding = _certificates()
+        yield finding
     if online:
-        yield from _answer(token, clock)
+        yield from _answer(token, clock, context)
     yield from _dependencies()
 
 
@@ -65,30 +69,58 @@ def _clock(now: float) -> Finding:
     )
 
 
-def _certificates() -> Finding:
-    paths = ssl.get_default_verify_paths()
-    directory = paths.capath and any(Path(paths.capath).iterdir())
-    if paths.cafile or directory:
-        return good("certificates", "", "the system has certificates to check TikTok's")
-    return wrong(
-        "no_certificates",
-        "",
-        "the system has no certificates to check TikTok's with",
-        "install ca-certificates, or set SSL_CERT_FILE",
-    )
+def _certificates() -> tuple[ssl.SSLContext | None, Finding]:
+    """Return the TLS settings of a login, and the finding about their certificates."""
+    fix = "install ca-certificates, or let SSL_CERT_FILE name a file that has some"
+    try:
+        # The HTTP library decides whose certificates these are: its own, the system's,
+        # or those that SSL_CERT_FILE or SSL_CERT_DIR names.
+        from tiktok_oauth_middleware._oauth.http_library import httpx
+
+        context: ssl.SSLContext = httpx.create_ssl_context()
+    except ImportError:  # the finding about dependencies names it
+        message = "the HTTP library is missing, so its certificates are unknown"
+        return None, note("certificates", "", message, "install the dependencies")
+    except OSError as error:
+        message = f"the certificates to check TikTok's with cannot be read: {error}"
+        return None, wrong("no_certificates", "", message, fix)
+    if _has_certificates(context):
+        message = "there are certificates to check TikTok's with"
+        return context, good("certificates", "", message)
+    message = "there are no certificates to check TikTok's with"
+    return context, wrong("no_certificates", "", message, fix)
 
 
-def _answer(url: str, clock: Callable[[], float]) -> Iterator[Finding]:
+#: The name that OpenSSL looks for in a directory of certificates.
+_HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
+
+
+def _has_certificates(context: ssl.SSLContext) -> bool:
+    if type(context) is not ssl.SSLContext:
+        return True  # truststore's: the system itself checks, on Windows and macOS
+    if context.cert_store_stats()["x509"]:
+        return True
+    # A directory is read at the first connection only.
+    usual = ssl.get_default_verify_paths().openssl_capath
+    directory = Path(os.environ.get("SSL_CERT_DIR") or usual)
+    return any(_HASHED.fullmatch(each.name) for each in directory.glob("*"))
+
+
+def _answer(
+    url: str, clock: Callable[[], float], context: ssl.SSLContext | None
+) -> Iterator[Finding]:
     """Ask the token endpoint for its headers, and compare the clocks."""
     # HEAD without credentials: every answer has a Date (RFC 9110 section 6.6.1).
     request = Request(url, method="HEAD")  # noqa: S310 - https or loopback
+    opener = build_opener(HTTPSHandler(context=context))
     try:
-        with build_opener().open(request, timeout=_SECONDS) as response:
+        with opener.open(request, timeout=_SECONDS) as response:
             date = response.headers["Date"]
     except HTTPError as error:
         date = error.headers["Date"]
         error.close()
-    except OSError as error:
+    # Also an answer that is not HTTP, and a name that no name server can know.
+    except (OSError, HTTPException, UnicodeError) as error:
         reason = getattr(error, "reason", error)
         yield wrong(
             "tiktok_unreachable",

@@ -12,14 +12,14 @@ import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tiktok_oauth_middleware._core.findings import Finding, good, note, wrong
-from tiktok_oauth_middleware._core.origins import DEFAULT_PORTS
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware._oauth.scopes import BASIC_SCOPE
 from tiktok_oauth_middleware.settings.endpoints import ADDRESSES
 from tiktok_oauth_middleware.settings.own_paths import own_paths
+from tiktok_oauth_middleware.settings.validate import DESKTOP_HOSTS
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
@@ -50,15 +50,20 @@ def registration(settings: TikTokSettings, mount: str) -> dict[str, Any]:
     """Return the values to enter in TikTok's portal."""
     webhook = settings.webhook_path
     return {
-        "tab": "Desktop" if settings.is_loopback else "Web",
+        "tab": "Desktop" if _is_desktop(settings) else "Web",
         "redirect_uri": settings.redirect_uri,
         "scopes": sorted({*settings.scopes, *settings.optional_scopes}),
         "webhook": None if webhook is None else f"{settings.origin}{mount}{webhook}",
     }
 
 
+def _is_desktop(settings: TikTokSettings) -> bool:
+    """Whether TikTok's portal takes the redirect URI in its Desktop tab only."""
+    return urlsplit(settings.redirect_uri).hostname in DESKTOP_HOSTS
+
+
 def _redirect_uri(settings: TikTokSettings) -> Iterator[Finding]:
-    if settings.is_loopback:
+    if _is_desktop(settings):
         yield note(
             "redirect_uri_loopback",
             "redirect_uri",
@@ -68,7 +73,7 @@ def _redirect_uri(settings: TikTokSettings) -> Iterator[Finding]:
             " an https address of your own",
         )
         return
-    odd = [*_host(settings.redirect_uri)]
+    odd = [*_host(settings)]
     yield from odd
     if not odd:
         yield good(
@@ -76,9 +81,8 @@ def _redirect_uri(settings: TikTokSettings) -> Iterator[Finding]:
         )
 
 
-def _host(uri: str) -> Iterator[Finding]:
-    parts = urlsplit(uri)
-    host = parts.hostname or ""
+def _host(settings: TikTokSettings) -> Iterator[Finding]:
+    host = urlsplit(settings.redirect_uri).hostname or ""
     if _is_address(host):
         yield note(
             "redirect_uri_address",
@@ -96,12 +100,12 @@ def _host(uri: str) -> Iterator[Finding]:
             "use a domain of yours, or a tunnel with a fixed one; in development,"
             " http://127.0.0.1:PORT/... in the Desktop tab",
         )
-    written = parts.netloc.rpartition("@")[2]
-    if written != written.lower() or parts.port == DEFAULT_PORTS["https"]:
+    if settings.redirect_uri != f"{settings.origin}{settings.callback_path}":
         yield note(
             "redirect_uri_spelling",
             "redirect_uri",
-            "redirect_uri is not spelt as in browsers: a host in lower case, no :443",
+            "redirect_uri is not spelt as in browsers: scheme and host in lower case,"
+            " no :443",
             "TikTok compares byte for byte: write it as a browser shows it, here and in"
             " the portal",
         )
@@ -332,10 +336,13 @@ def _rules(settings: TikTokSettings) -> Iterator[Finding]:
 
 
 def _asks(settings: TikTokSettings, path: str) -> bool:
-    rules = [(r.rstrip("/"), True) for r in settings.protected]
-    rules += [(r.rstrip("/"), False) for r in settings.public]
-    path = urlsplit(path).path
-    covering = [(r, asks) for r, asks in rules if f"{path}/".startswith(f"{r}/")]
+    """Whether a path needs a login; rules of `protect` ignore case."""
+    path = unquote(urlsplit(path).path)
+    folded = path.casefold()
+    rules = [(r.rstrip("/"), folded, True) for r in settings.protected]
+    rules = [(r.casefold(), path, asks) for r, path, asks in rules]
+    rules += [(r.rstrip("/"), path, False) for r in settings.public]
+    covering = [(r, asks) for r, at, asks in rules if f"{at}/".startswith(f"{r}/")]
     return max(covering, key=lambda rule: len(rule[0]), default=("", False))[1]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tiktok_oauth_middleware.errors import ConfigurationError
 
 from .endpoints import ADDRESSES, TikTokEndpoints
-from .rows import Row, required_options, rows_of
+from .rows import FLAG, OPTIONAL_TEXT, TEXT, Row, required_options, rows_of
 from .validate import QUOTES
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ _PREFIX = "TIKTOK_"
 _OTHER_PORTALS = ("APP_ID", "APP_KEY", "APP_SECRET")
 #: Options whose own check reports a quote.
 _REPORT_QUOTES = ("client_key", "client_secret", "secret_keys")
+#: Options whose own check reports a blank at an end.
+_REPORT_BLANKS = ("client_key", "client_secret", "redirect_uri")
 
 
 def variables_of(cls: type) -> Mapping[str, str]:
@@ -65,6 +67,7 @@ def read_environment(
         except ValueError as error:
             faults.append(f"{variable} {error}")
     faults += _quoted(environ, variables)
+    faults += _padded(environ, rows, variables)
     for name in required_options(cls):
         if f"{_PREFIX}{name.upper()}" not in environ:
             faults.append(_missing(name, rows[name], environ))
@@ -100,6 +103,24 @@ def _quoted(environ: Mapping[str, str], variables: Mapping[str, str]) -> Iterato
         if value[:1] in QUOTES and name not in _REPORT_QUOTES:
             yield (
                 f"{variable} begins with a quote, which is no part of a value; write it"
+                " without"
+            )
+
+
+def _padded(
+    environ: Mapping[str, str], rows: Mapping[str, Row], variables: Mapping[str, str]
+) -> Iterator[str]:
+    """Name variables whose value has a blank at an end, as lines of Windows files have.
+
+    Lists and numbers are read without it, and some options have a check of their own.
+    """
+    for variable, name in variables.items():
+        value = environ.get(variable, "")
+        kind = rows[name].kind if name in rows else TEXT
+        is_text = kind in (TEXT, OPTIONAL_TEXT, FLAG)
+        if is_text and name not in _REPORT_BLANKS and value != value.strip():
+            yield (
+                f"{variable} begins or ends with a space or line break; write it"
                 " without"
             )
 

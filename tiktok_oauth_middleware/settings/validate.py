@@ -24,7 +24,7 @@ from .endpoints import ADDRESSES, TikTokEndpoints
 from .own_paths import ROUTES
 from .rows import Row
 
-_DESKTOP_HOSTS = LOOPBACK_HOSTS[:2]  # TikTok's Desktop tab takes no other
+DESKTOP_HOSTS = LOOPBACK_HOSTS[:2]  # TikTok's Desktop tab takes no other
 _KEY_LENGTH = 32
 _LEAST_ENTROPY_BITS = 80
 _LEAST_STEPS = 8
@@ -43,7 +43,8 @@ _RULE = re.compile(r"/[^?#%\\\x00-\x1f\x7f]*")
 #: path contains: * {id} <id> [id] /:id /$id | ^ .+ .? $ at the end, \\d.
 _PATTERN = re.compile(r"[*{}<>\[\]|^]|/[:$]|[.][+?]|[$]/?$|\\[A-Za-z.]|[(][?]|%[a-z(]")
 _NETLOC = re.compile(
-    r"(?:[^@]*@)?(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::[1-9][0-9]{0,4})?(?:[?#].*)?"
+    r"(?:[^@]*@)?(?:[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.?|\[[0-9a-fA-F:.]+\])"
+    r"(?::[1-9][0-9]{0,4})?(?:[?#].*)?"
 )
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 #: A command that prints a new key for ``secret_keys``.
@@ -134,6 +135,8 @@ def _key_fault(key: str, client_secrets: tuple[str, str | None]) -> str | None:
     """Return what is wrong with a key, without showing it."""
     if key[:1] in QUOTES and key[:1] == key[-1:]:
         return "is in quotes, which are no part of it"
+    if any("\ud800" <= letter <= "\udfff" for letter in "".join(key)):
+        return "is not UTF-8"
     if len(key) < _KEY_LENGTH:
         return f"is shorter than {_KEY_LENGTH} characters"
     if key in client_secrets:
@@ -163,6 +166,15 @@ def _redirect_uri_faults(options: Mapping[str, Any]) -> Iterator[str]:
     """
     uri = options["redirect_uri"]
     parts = _split(uri)
+    if uri != uri.strip():
+        yield "redirect_uri begins or ends with a space or line break; leave it out"
+        return
+    if not uri.isascii():
+        yield (
+            "redirect_uri holds a character beyond ASCII; write its host as browsers"
+            " send it, such as xn--mnchen-3ya.example"
+        )
+        return
     if parts is None or not parts.hostname:
         yield (
             "redirect_uri is not an address; it looks like"
@@ -180,17 +192,17 @@ def _redirect_uri_faults(options: Mapping[str, Any]) -> Iterator[str]:
             "redirect_uri needs a plain path, such as /auth/tiktok/callback, without"
             " percent signs, double slashes or dots alone"
         )
-    if parts.scheme != "https":
-        yield from _loopback_faults(parts, pkce=options["pkce"])
-
-
-def _loopback_faults(parts: SplitResult, *, pkce: bool) -> Iterator[str]:
-    if parts.scheme != "http" or parts.hostname not in _DESKTOP_HOSTS:
+    if parts.hostname in DESKTOP_HOSTS and parts.scheme in ("http", "https"):
+        yield from _desktop_faults(parts, pkce=options["pkce"])
+    elif parts.scheme != "https":
         yield (
             "redirect_uri must begin with https://; plain http is accepted only for"
             " http://localhost:PORT or http://127.0.0.1:PORT, for development"
         )
-        return
+
+
+def _desktop_faults(parts: SplitResult, *, pkce: bool) -> Iterator[str]:
+    """Check an address that TikTok's portal takes in its Desktop tab only."""
     if parts.port is None:
         yield "redirect_uri on loopback needs a port, such as http://127.0.0.1:8000/..."
     if not pkce:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import parse_qs, quote, urlsplit
 
+from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.settings.endpoints import TikTokEndpoints
 
 from . import pages
@@ -465,8 +466,19 @@ def _set(
 
 
 def serve(fake: FakeTikTok, host: str, port: int, *, scopes: str = "") -> None:
-    """Serve until Ctrl-C; `scopes` are printed among the settings, if given."""
-    stand_in = StandIn(fake, host, port)
+    """Serve until Ctrl-C; `scopes` are printed among the settings, if given.
+
+    Raises:
+        ConfigurationError: the port cannot be had.
+    """
+    try:
+        stand_in = StandIn(fake, host, port)
+    except OSError as error:
+        message = (
+            f"port {port} of {host} cannot be had: {error.strerror}; take another, such"
+            " as --port 9001"
+        )
+        raise ConfigurationError(message) from error
     variables = stand_in.environment("http://127.0.0.1:8000/auth/tiktok/callback")
     if scopes:
         variables["TIKTOK_SCOPES"] = scopes

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from tiktok_oauth_middleware.django import installation
 from tiktok_oauth_middleware.testing.server import StandIn
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -74,6 +80,41 @@ def test_sweep(project):
     with pytest.raises(SystemExit) as ended:
         run("sweep")
     assert ended.value.code == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(("tokens", f"--ending={days}") for days in ("nan", "-1", "1e300", "soon")),
+        *(("sweep", f"--within={seconds}") for seconds in ("nan", "-1", "inf")),
+    ],
+)
+def test_numbers(project, arguments):
+    """A number that is none, or out of bounds, is a usage error."""
+    with pytest.raises(CommandError, match="is no number of"):
+        run(*arguments)
+
+
+def test_reader_that_has_enough(tmp_path):
+    """A reader that closes the pipe early, such as head, causes no traceback."""
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("TIKTOK_")},
+        "DJANGO_SECRET_KEY": "x" * 50,
+        "DJANGO_DATABASE": str(tmp_path / "db.sqlite3"),
+        "PYTHONUNBUFFERED": "1",
+    }
+    command = ("-m", "examples.django_app.manage", "tiktok", "check", "--json")
+    with subprocess.Popen(
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        cwd=ROOT,
+    ) as process:
+        process.stdout.close()
+        output = process.stderr.read().decode()
+        assert process.wait(60) == 141
+    assert output == ""
 
 
 def test_wrong_settings(project):

@@ -6,7 +6,9 @@ import contextlib
 import os
 import secrets
 import shutil
+import socket
 import sqlite3
+import ssl
 import stat
 import subprocess
 import sys
@@ -25,8 +27,9 @@ from tiktok_oauth_middleware import (
     TikTokEndpoints,
     TikTokOAuthWSGIMiddleware,
 )
-from tiktok_oauth_middleware._check import diagnose, machine, of_faults
+from tiktok_oauth_middleware._check import diagnose, machine, of_faults, portal
 from tiktok_oauth_middleware._check.portal import KNOWN_SCOPES, STAND_IN_KEY
+from tiktok_oauth_middleware._oauth import http_library
 from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.settings import TikTokSettings
 from tiktok_oauth_middleware.settings.rows import rows_of
@@ -73,12 +76,14 @@ def test_good():
         ("https://app.example.com:8443/cb", "redirect_uri"),
         ("https://203.0.113.7/cb", "redirect_uri_address"),
         ("https://[2001:db8::1]/cb", "redirect_uri_address"),
-        ("https://localhost/cb", "redirect_uri_private"),
+        ("https://localhost.example/cb", "redirect_uri_private"),
         ("https://app.test/cb", "redirect_uri_private"),
         ("https://intranet/cb", "redirect_uri_private"),
         ("https://App.example.com/cb", "redirect_uri_spelling"),
         ("https://app.example.com:443/cb", "redirect_uri_spelling"),
+        ("HTTPS://app.example.com/cb", "redirect_uri_spelling"),
         (LOOPBACK, "redirect_uri_loopback"),
+        ("https://localhost:8443/cb", "redirect_uri_loopback"),
     ],
 )
 def test_redirect_uri(uri, code):
@@ -229,6 +234,14 @@ def test_stand_in():
         ({"protect": ["/"]}, "after_logout_protected"),
         (
             {"protect": ["/app"], "after_logout": "/app/bye?x=1"},
+            "after_logout_protected",
+        ),
+        (
+            {"protect": ["/App"], "public": ["/x"], "after_logout": "/aPP/bye"},
+            "after_logout_protected",
+        ),
+        (
+            {"protect": ["/caf\u00e9"], "after_logout": "/caf%C3%A9"},
             "after_logout_protected",
         ),
         ({"session_idle": 100, "session_lifetime": 100}, "idle_never_counts"),
@@ -604,12 +617,67 @@ def test_clock(now, expected):
     assert level(codes[expected], clock=lambda: now) == expected
 
 
-def test_no_certificates(monkeypatch, tmp_path):
-    """A system without certificates is found."""
-    assert level("certificates") == "good"
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
-    assert level("no_certificates") == "wrong"
+@pytest.mark.parametrize(
+    ("uri", "tab"),
+    [
+        ("https://app.example.com/cb", "Web"),
+        (LOOPBACK, "Desktop"),
+        ("https://localhost:8443/cb", "Desktop"),
+    ],
+)
+def test_tab(uri, tab):
+    """An address on loopback belongs into the Desktop tab, with https too."""
+    settings = make_settings(redirect_uri=uri)
+    assert portal.registration(settings, "")["tab"] == tab
+
+
+class TestCertificates:
+    @pytest.fixture(autouse=True)
+    def no_variables(self, monkeypatch):
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+
+    @pytest.mark.parametrize("content", [None, "no certificate", ""])
+    def test_file(self, monkeypatch, tmp_path, content):
+        """A file that is missing or holds none is found, as every login fails."""
+        file = tmp_path / "ca.pem"
+        if content is not None:
+            file.write_text(content)
+        assert level("certificates") == "good"
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        assert level("no_certificates") == "wrong"
+
+    @pytest.mark.parametrize(
+        ("name", "code"),
+        [
+            ("0a1b2c3d.0", "certificates"),
+            ("README", "no_certificates"),
+            (None, "no_certificates"),
+        ],
+    )
+    def test_directory(self, monkeypatch, tmp_path, name, code):
+        """A directory counts if it has a file with a name that OpenSSL looks for."""
+        if name:
+            (tmp_path / name).touch()
+        monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+        assert found()[code]
+
+    def test_of_the_system(self, monkeypatch):
+        """Where the system itself checks, as on Windows and macOS, no file is missed."""
+        context = type("SSLContext", (ssl.SSLContext,), {})
+        made = context(ssl.PROTOCOL_TLS_CLIENT)
+        monkeypatch.setattr(http_library.httpx, "create_ssl_context", lambda: made)
+        assert level("certificates") == "good"
+
+    def test_of_the_library(self, monkeypatch):
+        """Certificates that the HTTP library brings along are enough."""
+        context = ssl.create_default_context()
+        monkeypatch.setattr(http_library.httpx, "create_ssl_context", lambda: context)
+        nowhere = ssl.get_default_verify_paths()._replace(
+            cafile=None, capath=None, openssl_capath="/nowhere"
+        )
+        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nowhere)
+        assert level("certificates") == "good"
 
 
 class Answering(BaseHTTPRequestHandler):
@@ -687,6 +755,23 @@ class TestOnline:
         """An endpoint that does not answer is wrong."""
         endpoint = type("Nowhere", (), {"url": "http://127.0.0.1:1/v2/oauth/token/"})
         assert online(endpoint)["tiktok_unreachable"].level == "wrong"
+
+    def test_not_http(self):
+        """An endpoint that does not speak HTTP is wrong."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+
+            def greet():
+                connection = server.accept()[0]
+                with connection:
+                    connection.recv(1000)
+                    connection.sendall(b"SSH-2.0-other\r\n\r\n")
+
+            thread = threading.Thread(target=greet)
+            thread.start()
+            url = f"http://127.0.0.1:{server.getsockname()[1]}/v2/oauth/token/"
+            endpoint = type("Other", (), {"url": url})
+            assert online(endpoint)["tiktok_unreachable"].level == "wrong"
+            thread.join()
 
     def test_no_request_without_the_option(self, endpoint):
         """Without the option no request is sent."""

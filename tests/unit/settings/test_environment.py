@@ -236,6 +236,45 @@ def test_other_names_beside():
     assert TikTokSettings.from_env(environment(**others))
 
 
+@pytest.mark.parametrize("blank", ["\r", "\n", " "])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STORE", "sqlite:///x.sqlite3"),
+        ("REDIRECT_URI", "https://app.example.com/cb"),
+        ("WEBHOOK_PATH", "/hook"),
+        ("PKCE", "true"),
+        ("ENDPOINTS_TOKEN", "https://open.tiktokapis.com/v2/oauth/token/"),
+        ("CLIENT_KEY", "awexampleclientkey"),
+    ],
+)
+def test_blank_at_an_end(name, value, blank):
+    """A blank at an end, as lines of files from Windows have, is reported."""
+    with pytest.raises(ConfigurationError) as refused:
+        TikTokSettings.from_env(environment(**{f"TIKTOK_{name}": value + blank}))
+    assert any(
+        "begins or ends with a space or line break" in fault
+        for fault in refused.value.faults
+    )
+
+
+@pytest.mark.parametrize("name", ["SCOPES", "PROTECT", "TIMEOUT", "SECRET_KEYS"])
+def test_harmless_blank(name):
+    """Lists and numbers are read without blanks."""
+    values = {"SCOPES": "video.list", "PROTECT": "/x", "TIMEOUT": "5"}
+    value = values.get(name, SECRET[::-1])
+    changes = {f"TIKTOK_{name}": f" {value}\r"}
+    assert TikTokSettings.from_env(environment(**changes))
+
+
+def test_key_that_is_no_utf_8():
+    """A key with bytes that are no UTF-8 is refused, because none can be made of it."""
+    broken = (SECRET[:-1].encode() + b"\xff").decode("utf-8", "surrogateescape")
+    with pytest.raises(ConfigurationError, match="is not UTF-8") as refused:
+        TikTokSettings.from_env(environment(TIKTOK_SECRET_KEYS=broken))
+    assert SECRET[:9] not in str(refused.value)
+
+
 @pytest.mark.parametrize("name", ["REDIRECT_URI", "STORE", "SCOPES", "PROTECT"])
 def test_quoted_variable(name):
     """Quotes around the value of any variable are reported."""

@@ -600,6 +600,13 @@ BAD_URIS = [
     "http://attacker#@localhost:80/cb",
     "http://attacker\\@localhost:80/cb",
     "ftp://localhost:8000/cb",
+    "https://localhost/cb",
+    "https://127.0.0.1/cb",
+    "https://app..example.com/cb",
+    "https://.example.com/cb",
+    f"https://{'x' * 64}.example.com/cb",
+    "https://app.example.com/cb\r",
+    "https://m\u00fcnchen.example/cb",
     "ws://localhost:8000/cb",
     "javascript:alert(1)",
     "myapp://callback/cb",
@@ -650,12 +657,13 @@ def test_wrong_type_of_pkce_is_one_fault():
     assert "got a" in only_fault(redirect_uri=LOOPBACK, pkce="yes")
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-def test_loopback_demands_pkce(host):
+def test_loopback_demands_pkce(scheme, host):
     """PKCE cannot be turned off for loopback addresses, for which TikTok
     requires it.
     """
-    uri = f"http://{host}:8000/cb"
+    uri = f"{scheme}://{host}:8000/cb"
     assert make(redirect_uri=uri).pkce is True
     assert only_fault(redirect_uri=uri, pkce=False).startswith("pkce")
 

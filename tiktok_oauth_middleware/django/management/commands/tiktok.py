@@ -11,10 +11,13 @@ from django.core.management.base import BaseCommand, CommandError
 from tiktok_oauth_middleware._store_command import add_arguments as add_store_arguments
 from tiktok_oauth_middleware._store_command import hide_urls, run_action
 from tiktok_oauth_middleware._users_command import (
+    INTERRUPTED,
     Report,
     Sweep,
     add_list_arguments,
     add_sweep_arguments,
+    after_broken_pipe,
+    escape_other_letters,
     list_users,
 )
 from tiktok_oauth_middleware.errors import ConfigurationError, TikTokOAuthError
@@ -43,13 +46,13 @@ class Command(BaseCommand):
             "--strict", action="store_true", help="a note counts as wrong"
         )
         tokens = commands.add_parser("tokens", help="list the stored users")
-        add_list_arguments(tokens, float)
+        add_list_arguments(tokens)
         sweep = commands.add_parser(
             "sweep",
             help="renew tokens that end soon",
             description="For cron. Exit code: 0, or 1 if a token could not be renewed.",
         )
-        add_sweep_arguments(sweep, float)
+        add_sweep_arguments(sweep)
         add_store_arguments(commands.add_parser("store", help="copy a store"))
         hide_urls(parser)
 
@@ -59,8 +62,15 @@ class Command(BaseCommand):
         Raises:
             CommandError: the settings are wrong, or the store failed.
         """
+        escape_other_letters()
         try:
             code = getattr(self, f"_{given['command']}")(given)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            code = after_broken_pipe()
+        except KeyboardInterrupt:
+            self.stderr.write("stopped")
+            code = INTERRUPTED
         except TikTokOAuthError as error:
             raise CommandError(str(error)) from error
         if code:
