@@ -13,7 +13,7 @@ from tiktok_oauth_middleware.stores import MemoryStore
 from tiktok_oauth_middleware.testing.stores import AsyncStoreContract, StoreContract
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -96,6 +96,15 @@ class Twins:
 
     async def create_many(self, rows: Any) -> Any:
         return await self._store.acreate_many(rows)
+
+    async def keys(self, prefix: str) -> list[str]:
+        return await self._store.akeys(prefix)
+
+    def pages(self, prefix: str) -> AsyncIterator[list[str]]:
+        return self._store.apages(prefix)
+
+    def rows(self, prefix: str) -> AsyncIterator[list[tuple[str, bytes]]]:
+        return self._store.arows(prefix)
 
     def lock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
         return self._store.alock(key, ttl)

@@ -7,8 +7,10 @@ would break it.
 
 from __future__ import annotations
 
+import fnmatch
 import inspect
 import os
+import re
 import struct
 import threading
 import time
@@ -28,7 +30,7 @@ class Right:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.rows: dict[Any, tuple[Any, float]] = {}
+        self.table: dict[Any, tuple[Any, float]] = {}
         self.guard = threading.RLock()
 
     # Methods that broken stores override.
@@ -49,7 +51,7 @@ class Right:
         return kept == self.kept(old)
 
     def find(self, key: str) -> Any:
-        value, end = self.rows.get(self.name(key), (None, 0))
+        value, end = self.table.get(self.name(key), (None, 0))
         return value if end > self.now() else None
 
     # The four methods of a store.
@@ -69,9 +71,9 @@ class Right:
             if not is_there or (old is not None and not self.is_same(found, old)):
                 return False
             if new is None:
-                del self.rows[self.name(key)]
+                del self.table[self.name(key)]
             else:
-                self.rows[self.name(key)] = self.kept(new), self.end(ttl)
+                self.table[self.name(key)] = self.kept(new), self.end(ttl)
             return True
 
     @contextmanager
@@ -92,6 +94,24 @@ class Right:
     def create_many(self, rows: Any) -> list[bool]:
         swap = self.compare_and_set
         return [swap(key, None, value, ttl) for key, value, ttl in rows]
+
+    # The three that list rows.
+
+    def begins(self, key: str, prefix: str) -> bool:
+        return key.startswith(prefix)
+
+    def keys(self, prefix: str) -> list[str]:
+        with self.guard:
+            found = [key for key in self.table if self.find(key) is not None]
+        return [key for key in found if self.begins(key, prefix)]
+
+    def pages(self, prefix: str) -> Any:
+        keys = sorted(self.keys(prefix))
+        yield from (keys[n : n + 100] for n in range(0, len(keys), 100))
+
+    def rows(self, prefix: str) -> Any:
+        for page in self.pages(prefix):
+            yield [(key, self.get(key)) for key in page]
 
     def close(self) -> None:
         pass
@@ -225,9 +245,9 @@ class Snapshots(Right):
 
     def get(self, key):
         with self.guard:
-            if not hasattr(self.local, "rows"):
-                self.local.rows = dict(self.rows)
-            value, end = self.local.rows.get(key, (None, 0))
+            if not hasattr(self.local, "table"):
+                self.local.table = dict(self.table)
+            value, end = self.local.table.get(key, (None, 0))
             return value if end > self.now() else None
 
     def compare_and_set(self, *given):
@@ -246,9 +266,9 @@ class NotAtomic(Right):
             if found != old:
                 return False
             if new is None:
-                self.rows.pop(key, None)
+                self.table.pop(key, None)
             else:
-                self.rows[key] = new, self.end(ttl)
+                self.table[key] = new, self.end(ttl)
             return True
 
 
@@ -257,9 +277,9 @@ class CountsChanges(Right):
 
     def compare_and_set(self, key, old, new, ttl):
         with self.guard:
-            before = self.rows.get(key)
+            before = self.table.get(key)
             done = super().compare_and_set(key, old, new, ttl)
-            return done and self.rows.get(key) != before
+            return done and self.table.get(key) != before
 
 
 class LockOutlives(Right):
@@ -300,7 +320,7 @@ class IgnoresExpired(Right):
     """``INSERT IGNORE``: an expired row is still in the table."""
 
     def create_many(self, rows):
-        is_new = [self.name(key) not in self.rows for key, _, _ in rows]
+        is_new = [self.name(key) not in self.table for key, _, _ in rows]
         super().create_many([row for row, new in zip(rows, is_new, strict=True) if new])
         return is_new
 
@@ -334,6 +354,59 @@ class LocksInAnyOrder(Right):
         return super().create_many(rows)
 
 
+class LikePrefix(Right):
+    """``LIKE`` reads % and _ of a prefix as patterns."""
+
+    def begins(self, key, prefix):
+        pattern = re.escape(prefix).replace("%", ".*").replace("_", ".")
+        return re.match(pattern, key) is not None
+
+
+class GlobPrefix(Right):
+    """``KEYS`` of Redis reads *, ? and [ of a prefix as patterns."""
+
+    def begins(self, key, prefix):
+        return fnmatch.fnmatchcase(key, f"{prefix}*")
+
+
+class PrefixWithoutCase(Right):
+    """``LIKE`` of SQLite ignores case."""
+
+    def begins(self, key, prefix):
+        return key.lower().startswith(prefix.lower())
+
+
+class ListsExpired(Right):
+    """The list is of all rows of the table."""
+
+    def keys(self, prefix):
+        return [key for key in self.table if self.begins(key, prefix)]
+
+
+class FirstPage(Right):
+    """The answer of a paged API is read up to its first page."""
+
+    def pages(self, prefix):
+        yield next(super().pages(prefix), [])
+
+
+class MissesAtTheEdge(Right):
+    """Each page begins one row too late."""
+
+    def pages(self, prefix):
+        pages = super().pages(prefix)
+        yield from [next(pages, []), *(page[1:] for page in pages)]
+
+
+class ShiftedValues(Right):
+    """Keys and values are read in two orders."""
+
+    def rows(self, prefix):
+        for page in super().rows(prefix):
+            keys, values = zip(*page, strict=True)
+            yield list(zip(keys, sorted(values, reverse=True), strict=True))
+
+
 #: A broken store, and the test that must find it.
 BROKEN = [
     (FloatOfFourBytes, "test_nothing_is_born_expired"),
@@ -362,6 +435,13 @@ BROKEN = [
     (OneLifetime, "test_batches_expire"),
     (ReadsBefore, "test_batches_create_once"),
     (LocksInAnyOrder, "test_batches_create_once"),
+    (LikePrefix, "test_lists_are_complete"),
+    (GlobPrefix, "test_lists_are_complete"),
+    (PrefixWithoutCase, "test_lists_are_complete"),
+    (ListsExpired, "test_lists_hold_no_expired_row"),
+    (FirstPage, "test_lists_are_complete"),
+    (MissesAtTheEdge, "test_lists_are_complete"),
+    (ShiftedValues, "test_lists_are_complete"),
 ]
 
 

@@ -150,9 +150,16 @@ class TestAuthorize:
         assert app.consent({"scopes": ["video.list"]})["scopes"] == "video.list"
 
     def test_never_more(self, app):
-        """Only requested scopes are granted."""
-        granted = app.consent({"scopes": ["video.list", "video.upload"]})["scopes"]
-        assert granted == "video.list"
+        """A scope that was not requested is not on the page, and cannot be ticked."""
+        with pytest.raises(LoginFlowError, match="'video.upload'"):
+            app.consent({"scopes": ["video.list", "video.upload"]})
+        with pytest.raises(LoginFlowError, match="pass a list of scopes"):
+            app.consent({"scopes": "video.list"})
+        provider = app.fake.provider
+        asked = app.fake.ask(urlsplit(app.url()).query)
+        ticked = ["video.list", "video.upload"]
+        url = provider.agree(asked, app.fake.people[0], ticked)
+        assert dict(parse_qsl(urlsplit(url).query))["scopes"] == "video.list"
 
     def test_cancelled(self, app):
         """A cancelled consent sends access_denied back, with the state and without a code."""

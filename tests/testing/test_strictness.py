@@ -270,6 +270,7 @@ class TestServer:
             b"Transfer-Encoding: chunked",
             b"Content-Length: x",
             b"Content-Length: 9999999",
+            b"Content-Length: " + b"9" * 5000,
         ],
     )
     def test_unread_body(self, stand_in, header):

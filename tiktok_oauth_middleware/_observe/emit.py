@@ -119,7 +119,10 @@ class Emitter:
         if not (logger.isEnabledFor(shown) or self._on_event or self._meter):
             return  # a task for no listener would take 15 us
         record = partial(self._log, event, detail, cause, session, shown, raised)
-        emit = partial(self._call_listeners, event, cause, record)
+        # Some errors of TikTok have neither a code nor a status: there was no answer.
+        is_tiktoks = isinstance(why, TikTokError) or bool(event.error)
+        counted = cause.code if is_tiktoks else ""
+        emit = partial(self._call_listeners, event, counted, record)
         failure: Exception | None = None
         try:
             await self._backend.call_app_code(emit)
@@ -130,16 +133,22 @@ class Emitter:
             await self._backend.call_app_code(report)
 
     def _call_listeners(
-        self, event: Event, cause: Cause, record: Callable[[], None]
+        self, event: Event, counted: str, record: Callable[[], None]
     ) -> object:
-        """Write to the log and the metrics; return what the app's callback returns."""
+        """Write to the log and the metrics; return what the app's callback returns.
+
+        Args:
+            event: what happened.
+            counted: the cause, if it was an error of TikTok's; otherwise "".
+            record: writes to the log.
+        """
         with self._reporting("the log", event):
             record()
         if self._meter is not None:
             with self._reporting("the metrics", event):
                 self._meter.count(event.name, event.reason)
-                if cause.code and (event.error or event.status or event.log_id):
-                    self._meter.count_error(cause.code, event.status)
+                if counted:
+                    self._meter.count_error(counted, event.status)
         return None if self._on_event is None else self._on_event(event)
 
     def _log(

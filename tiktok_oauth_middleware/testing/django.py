@@ -16,7 +16,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterable
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -36,6 +36,10 @@ from tiktok_oauth_middleware.auth import Login
 from tiktok_oauth_middleware.errors import StoreError
 
 from .fake import LoginFlowError
+from .provider import ACCESS_LIFETIME, REFRESH_LIFETIME
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
 
 __all__ = ["tiktok_login", "wrap_client"]
 
@@ -44,8 +48,6 @@ _Headers = list[tuple[str, str]]
 #: The key in the environ or scope under which the application leaves Django's response.
 _ANSWER = "tiktok.testing.answer"
 
-
-_LIFE = 86400
 _TRIES = 5
 
 
@@ -76,7 +78,8 @@ def tiktok_login(
 
     Raises:
         ConfigurationError: the settings are wrong.
-        LoginFlowError: the account is another user's, or ``may_sign_up`` refused it.
+        LoginFlowError: the account is another user's, ``may_sign_up`` refused it, or
+            no login of the project requests one of the scopes.
         StoreError: the store failed.
     """
     person = User(open_id=open_id, display_name=display_name)
@@ -90,7 +93,7 @@ def _log_in(client: Any, person: User, scopes: Iterable[str] | None, user: Any) 
 
     installed = installation()
     core = installed.core(is_async=False)
-    granted = join_scopes(installed.settings.scopes if scopes is None else scopes)
+    granted = join_scopes(_granted(installed.settings, scopes))
     named = record_id(installed.settings.client_key, person.open_id)
     value, ticket = core.cookies.issue(named)
     now = int(core.clock())
@@ -103,9 +106,9 @@ def _log_in(client: Any, person: User, scopes: Iterable[str] | None, user: Any) 
             open_id=person.open_id,
             access_token=Secret(f"act.test-{secrets.token_urlsafe(24)}"),
             issued_at=now,
-            expires_at=now + _LIFE,
+            expires_at=now + ACCESS_LIFETIME,
             refresh_token=Secret(f"rft.test-{secrets.token_urlsafe(24)}"),
-            refresh_expires_at=now + 365 * _LIFE,
+            refresh_expires_at=now + REFRESH_LIFETIME,
             scopes=granted,
             profile=profile,
             profile_at=now,
@@ -124,6 +127,27 @@ def _log_in(client: Any, person: User, scopes: Iterable[str] | None, user: Any) 
     client.cookies[core.cookies.session_name] = value
     _log_in_to_django(client, person, granted, user)
     return person
+
+
+def _granted(settings: TikTokSettings, scopes: Iterable[str] | None) -> tuple[str, ...]:
+    """Return the scopes to grant; refuse those that no login requests.
+
+    Raises:
+        LoginFlowError: `scopes` holds one of them, or is one text.
+    """
+    if scopes is None:
+        return tuple(settings.scopes)
+    if isinstance(scopes, str):
+        message = f"scopes={scopes!r}: pass a list of scopes, not one string"
+        raise LoginFlowError(message)
+    granted, offered = tuple(scopes), {*settings.scopes, *settings.optional_scopes}
+    if more := [scope for scope in granted if scope not in offered]:
+        message = (
+            f"scopes= holds {', '.join(map(repr, more))}, which no login of the project"
+            " requests: name it in scopes or optional_scopes of the settings"
+        )
+        raise LoginFlowError(message)
+    return granted
 
 
 def _log_in_to_django(client: Any, person: User, granted: str, user: Any) -> None:

@@ -259,7 +259,8 @@ class FakeTikTok:
 
         Raises:
             ConsentRefused: TikTok would have shown an error instead of its page.
-            LoginFlowError: `scopes` decides on a page that TikTok does not show.
+            LoginFlowError: `scopes` decides on a page that TikTok does not show, or
+                holds a scope that the app did not request.
         """
         parts = urlsplit(authorize_url)
         if parts.path not in (AUTHORIZE, AUTHORIZE.rstrip("/")) or is_elsewhere(
@@ -271,11 +272,11 @@ class FakeTikTok:
             request = self.ask(parts.query)
         except Refused as refused:
             raise ConsentRefused(refused) from None
+        ticked = _ticked(scopes, request)
         if deny:
             return self.provider.decline(request)
         person = person or self.people[0]
         granted = self.provider.reconnects_with(request, person)
-        ticked = request.scopes if scopes is None else tuple(scopes)
         if not granted:
             return self.provider.agree(request, person, ticked)
         if scopes is not None and set(granted) != set(ticked):
@@ -561,6 +562,27 @@ class FakeTikTok:
     def ask(self, query: str) -> ConsentRequest:
         """Check an authorization request; raise `Refused` if TikTok would refuse it."""
         return self.provider.ask(parse_qsl(query, keep_blank_values=True))
+
+
+def _ticked(scopes: Iterable[str] | None, request: ConsentRequest) -> tuple[str, ...]:
+    """Return the scopes that a person leaves ticked on TikTok's page.
+
+    Raises:
+        LoginFlowError: the page does not list one of them.
+    """
+    if isinstance(scopes, str):
+        message = f"scopes={scopes!r}: pass a list of scopes, not one string"
+        raise LoginFlowError(message)
+    ticked = request.scopes if scopes is None else tuple(scopes)
+    if more := [scope for scope in ticked if scope not in request.scopes]:
+        message = (
+            f"scopes= leaves {', '.join(map(repr, more))} ticked, which the app did not"
+            f" request: it requested {', '.join(request.scopes)}. Name it in the"
+            " settings' scopes, or request it with"
+            " login_path=auth.login_url(scopes=[...])"
+        )
+        raise LoginFlowError(message)
+    return ticked
 
 
 def _no_page(person: Person, granted: Iterable[str]) -> str:

@@ -19,7 +19,6 @@ from .fake import LoginFlowError
 from .mistakes import (
     check_answer,
     check_middleware,
-    check_scopes,
     check_stand_in_was_used,
 )
 
@@ -167,7 +166,6 @@ class _Flow:
 
     def _consent(self, authorize: str, *, deny: bool) -> _Requests:
         """Decide on TikTok's page, and return the app's answer to the callback."""
-        check_scopes(authorize, self.scopes)
         callback = self.fake.consent(
             authorize, person=self.person, scopes=self.scopes, deny=deny
         )
@@ -182,7 +180,7 @@ class _Flow:
 
 
 def _ticked(scopes: Iterable[str] | None) -> str | tuple[str, ...] | None:
-    """Return scopes that can be read twice; `check_scopes` refuses a plain string."""
+    """Return scopes that can be read twice; `consent` refuses a plain string."""
     return scopes if scopes is None or isinstance(scopes, str) else tuple(scopes)
 
 

@@ -7,7 +7,7 @@ that the stand-in received show whether it was used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -34,28 +34,6 @@ _INSIDE = (
 )
 _MOST = 200
 _FIX = "make the middleware with transport=fake.transport and clock=fake.clock"
-
-
-def check_scopes(authorize: str, scopes: Iterable[str] | None) -> None:
-    """Refuse scopes that the app did not request: TikTok's page does not list them.
-
-    Raises:
-        LoginFlowError: the app did not request one of the scopes.
-    """
-    query = parse_qs(urlsplit(authorize).query)
-    if scopes is None or "scope" not in query:
-        return
-    if isinstance(scopes, str):
-        message = f"scopes={scopes!r}: pass a list of scopes, not one string"
-        raise LoginFlowError(message)
-    requested = query["scope"][0].split(",")
-    if more := [scope for scope in scopes if scope not in requested]:
-        message = (
-            f"scopes= leaves {', '.join(map(repr, more))} ticked, which the app did not"
-            f" request: it requested {', '.join(requested)}. Name it in the settings'"
-            " scopes, or request it with login_path=auth.login_url(scopes=[...])"
-        )
-        raise LoginFlowError(message)
 
 
 def check_middleware(client: object, fake: FakeTikTok, authorize: str) -> None:

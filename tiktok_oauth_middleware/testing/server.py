@@ -40,6 +40,7 @@ __all__ = ["StandIn", "serve"]
 _COOKIE = "stand-in-account"
 _MOST_OPEN = 1000
 _LONGEST_BODY = 1024 * 1024
+_MOST_DIGITS = 9
 _STEERING_HEADER = "x-stand-in"
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _HTTP_PORT = 80
@@ -414,7 +415,8 @@ class _Handler(BaseHTTPRequestHandler):
         A body without a length, or with an absurd one, ends the connection.
         """
         length = self.headers.get("content-length", "0")
-        is_long = not length.isdecimal() or int(length) > _LONGEST_BODY
+        is_number = length.isdecimal() and len(length) <= _MOST_DIGITS
+        is_long = not is_number or int(length) > _LONGEST_BODY
         if is_long or "transfer-encoding" in self.headers:
             self.close_connection = True
             return b""

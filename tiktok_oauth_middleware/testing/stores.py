@@ -29,6 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from inspect import isawaitable
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -36,7 +37,13 @@ import pytest
 from tiktok_oauth_middleware.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Coroutine,
+        Iterator,
+    )
 
 __all__ = ["AsyncStoreContract", "StoreContract"]
 
@@ -411,6 +418,53 @@ class StoreContract:
                 assert store.compare_and_set(key, b"3", b"4", _LONG) is True
                 assert other.submit(store.get, key).result(60) == b"4"
 
+    # --- lists of rows ---------------------------------------------------------------
+
+    def _lists(self, store: Any) -> list[Callable[[str], list[str]]]:
+        """Return functions that list keys, by the optional methods that a store has."""
+        found: list[Callable[[str], list[str]]] = []
+        if hasattr(store, "keys"):
+            found.append(store.keys)
+        if hasattr(store, "pages"):
+            found.append(lambda prefix: [*chain(*store.pages(prefix))])
+        if hasattr(store, "rows"):
+            found.append(lambda prefix: [*_rows(store, prefix)])
+        return found
+
+    def test_lists_are_complete(self, store: Any, key: str) -> None:
+        """A list has every row whose key begins with the prefix, and no other.
+
+        No character of a prefix is a pattern, and its case counts. A row that a store
+        of several nodes lists twice is the same row.
+        """
+        listed = {f"{key}{n}:{end}" for n in range(_MANY) for end in ("a", "B")}
+        listed |= {f"{key}%.", f"{key}_.", f"{key}*?[a-z]"}
+        for each in listed:
+            assert store.compare_and_set(each, None, each.encode(), _LONG) is True
+        others = (key.swapcase(), f"{key[:-1]}x", f"x{key}", f"{key[:-2]}_}}")
+        for each in others:
+            assert store.compare_and_set(each, None, b"other", _LONG) is True
+        for listing in self._lists(store):
+            assert set(listing(key)) == listed
+            for mark in ("%", "_", "*", "*?[", "_%", "1"):
+                wanted = {each for each in listed if each.startswith(f"{key}{mark}")}
+                assert set(listing(f"{key}{mark}")) == wanted
+        if hasattr(store, "rows"):
+            assert _rows(store, key) == {each: each.encode() for each in listed}
+
+    def test_lists_hold_no_expired_row(
+        self, store: Any, key: str, tick: Callable[[float], None]
+    ) -> None:
+        """A row that has expired or was deleted is in no list."""
+        short, gone, long = f"{key}short", f"{key}gone", f"{key}long"
+        store.compare_and_set(short, None, b"1", self.lifetime)
+        store.compare_and_set(gone, None, b"1", _LONG)
+        store.compare_and_set(gone, b"1", None, 0)
+        store.compare_and_set(long, None, b"1", _LONG)
+        self._expire(tick)
+        for listing in self._lists(store):
+            assert set(listing(key)) == {long}
+
     # --- many rows with one call ---------------------------------------------------
 
     def _has_batches(self, store: Any) -> bool:
@@ -600,6 +654,10 @@ class StoreContract:
             assert key not in str(failure.value)
 
 
+def _rows(store: Any, prefix: str) -> dict[str, bytes]:
+    return {key: value for page in store.rows(prefix) for key, value in page}
+
+
 def _increment(store: Any, key: str) -> None:
     while True:
         count = store.get(key)
@@ -696,6 +754,10 @@ async def _opened(open_store: Callable[[], Any]) -> Any:
     return await store if isawaitable(store) else store
 
 
+async def _collected(pages: AsyncIterator[T]) -> list[T]:
+    return [page async for page in pages]
+
+
 def _run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run_coroutine_threadsafe(work, loop).result(timeout=60)
 
@@ -720,9 +782,12 @@ class _Blocking:
 
     def __getattr__(self, name: str) -> Any:
         """Return an optional method of the store, if it has it."""
-        if name not in ("get_many", "create_many"):
+        if name not in ("get_many", "create_many", "keys", "pages", "rows"):
             raise AttributeError(name)
-        return partial(self._call, getattr(self.inner, name))
+        method = getattr(self.inner, name)
+        if name in ("pages", "rows"):
+            return lambda prefix: self.run(_collected(method(prefix)))
+        return partial(self._call, method)
 
     @contextmanager
     def _hold(self, key: str, ttl: float) -> Iterator[bool]:

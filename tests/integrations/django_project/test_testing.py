@@ -9,6 +9,7 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth import get_user_model
 from django.test import AsyncClient, Client
 
+from tiktok_oauth_middleware.django import installation
 from tiktok_oauth_middleware.testing.django import tiktok_login
 from tiktok_oauth_middleware.testing.fake import LoginFlowError
 
@@ -38,12 +39,35 @@ def test_async_client(project):
 
     async def ask():
         client = AsyncClient()
-        await tiktok_login(client, "-000somebody", scopes=["user.info.stats"])
+        await tiktok_login(client, "-000somebody", scopes=["video.list"])
         return (await client.get("/who-async", secure=True)).json()
 
     found = async_to_sync(ask)()
     assert found["open_id"] == "-000somebody"
-    assert found["scopes"] == ["user.info.stats"]
+    assert found["scopes"] == ["video.list"]
+
+
+def test_lifetimes(project):
+    """The token lives for two hours and the grant for 180 days, as TikTok's do."""
+    tiktok_login(Client(headers=HOST), "-000somebody")
+    [user] = installation().tokens.users()
+    now = project.fake.clock()
+    assert user.token_expires_at - now == pytest.approx(7200, abs=2)
+    assert user.ends_at - now == pytest.approx(15552000, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "words"),
+    [
+        (["user.info.basic", "research.adlib.basic"], "'research.adlib.basic'"),
+        ("video.list", "pass a list of scopes"),
+    ],
+)
+def test_scopes_that_no_login_requests(project, scopes, words):
+    """A scope that no login of the project can bring is a mistake of the test."""
+    with pytest.raises(LoginFlowError, match=words):
+        tiktok_login(Client(headers=HOST), scopes=scopes)
+    assert installation().tokens.users() == []
 
 
 def test_two_people(project):

@@ -101,6 +101,21 @@ class TestCounters:
         error = (ERRORS, ("error", "access_denied"), ("status", "none"))
         assert counts(measured()) == {key: 2, error: 2}
 
+    def test_no_answer(self, browser, world, measured):
+        """A call that TikTok did not answer is counted by its cause, at a login, a
+        refresh and a disconnect.
+        """
+        world.tiktok.fail("token", disconnect=True)
+        browser.log_in()
+        browser.log_in()
+        world.tiktok.fail("token", disconnect=True)
+        world.clock.advance(LIFE)
+        browser.me()
+        world.tiktok.fail("revoke", disconnect=True)
+        browser.post(DISCONNECT)
+        error = (ERRORS, ("error", "network"), ("status", "none"))
+        assert counts(measured())[error] == 3
+
     def test_refreshes(self, browser, world, measured):
         """A refresh is counted by its outcome; invalid_grant also counts as ended
         sessions.

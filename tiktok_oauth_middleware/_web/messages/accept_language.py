@@ -23,8 +23,16 @@ _RANGE = re.compile(
     r"(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?"
 )
 #: Regions that imply a script that the tag leaves out: Taiwan, Hong Kong and Macao
-#: write Traditional Chinese.
-_IMPLIED = {"zh-tw": "zh-hant", "zh-hk": "zh-hant", "zh-mo": "zh-hant"}
+#: write Traditional Chinese; and today's tags of Hebrew, Indonesian and Yiddish, whose
+#: old ones some clients still send (RFC 5646 section 2.2.1).
+_IMPLIED = {
+    "zh-tw": "zh-hant",
+    "zh-hk": "zh-hant",
+    "zh-mo": "zh-hant",
+    "iw": "he",
+    "in": "id",
+    "ji": "yi",
+}
 
 
 class LanguageRanges(NamedTuple):
@@ -80,6 +88,8 @@ def wider(tag: str) -> Iterator[str]:
 
     >>> [*wider("zh-tw")]
     ['zh-tw', 'zh-hant', 'zh']
+    >>> [*wider("iw-il")]
+    ['iw-il', 'iw', 'he']
     """
     while 0 < len(tag) <= _LONGEST_GIVEN:
         yield tag

@@ -36,14 +36,12 @@ LANGUAGES = (
 )
 _BY_LOWER_CASE = {tag.lower(): tag for tag in LANGUAGES}
 #: Tags for which another built-in language is used: Portuguese of any country, Chinese
-#: without a script or region, Cantonese; and the old tag of Indonesian, which Android
-#: still sends.
+#: without a script or region, and Cantonese.
 _STAND_INS = {
     "pt": "pt-BR",
     "zh": "zh-Hans",
     "yue": "zh-Hant",
     "yue-hans": "zh-Hans",
-    "in": "id",
 }
 #: The contexts that tell a title and a button from a sentence with the same English
 #: words.

@@ -116,6 +116,9 @@ def test_any_bytes(values):
         ("zh-tw", ["zh-tw", "zh-hant", "zh"]),
         ("zh-hk", ["zh-hk", "zh-hant", "zh"]),
         ("zh-cn", ["zh-cn", "zh"]),
+        ("iw-il", ["iw-il", "iw", "he"]),
+        ("in", ["in", "id"]),
+        ("ji", ["ji", "yi"]),
         ("", []),
     ],
 )  # fmt: skip

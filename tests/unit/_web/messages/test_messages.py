@@ -98,6 +98,12 @@ def test_choice(header, language):
     assert chosen(texts, header) == language
 
 
+@pytest.mark.parametrize("header", ["iw", "iw-IL, en;q=0.5", "he-IL", "ji, he;q=0.9"])
+def test_old_tag(header):
+    """A reader whose client sends an old tag gets the app's text under the new one."""
+    assert chosen({"he": {"login_denied": ["x", "y"]}}, header) == "he"
+
+
 def test_app_wins():
     """A wider language of the app takes precedence over a narrower built-in one."""
     texts = {"zh": {"login_denied": ["x", "y"]}}
