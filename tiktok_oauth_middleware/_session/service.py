@@ -391,7 +391,7 @@ class SessionService:
     async def _may_be_refreshing(self, record_id: str, record: UserRecord) -> bool:
         """Whether a refresh may have replaced a record's tokens at TikTok.
 
-        It drops the new ones, since the record is deleted, so the access stays.
+        The refresh drops the new ones, since the record is deleted: the access stays.
         """
         try:
             return await self.records.attempts.is_under_way(record_id, record)

@@ -57,8 +57,8 @@ def _nobody(_scope: Any) -> None:
 class _Bound:
     """Makes the user anonymous if the TikTok login behind the session has ended.
 
-    And so if a page of another origin opened the socket: browsers send it the cookies
-    of Django as well.
+    The user is anonymous, too, if a page of another origin opened the socket: browsers
+    send Django's cookies with that request as well.
     """
 
     def __init__(self, app: Any, allowed: set[str]) -> None:

@@ -88,7 +88,7 @@ def _guarded(view: Callable[..., Any], required: Requirements) -> Callable[..., 
 def _is_dispatch_of_async(view: Any) -> bool:
     """Whether a view is the method ``dispatch`` of a class with async handlers.
 
-    It is no coroutine function, and Django awaits its result.
+    Such a method is no coroutine function, but Django awaits its result.
     """
     method = view.func if isinstance(view, functools.partial) else view
     is_dispatch = getattr(method, "__name__", "") == "dispatch"
