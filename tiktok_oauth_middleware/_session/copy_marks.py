@@ -116,7 +116,7 @@ class CopyMarks:
     def __init__(
         self, space: str, store: StoreAdapter, box: Box, clock: Callable[[], float]
     ) -> None:
-        """Take the same as `Records`."""
+        """Take the same objects as `Records`."""
         self._space = space
         self._store = store
         self._box = box

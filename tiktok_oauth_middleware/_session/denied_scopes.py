@@ -23,7 +23,7 @@ class DeniedScopes:
     """The denied scopes of one app's users. Each method may raise StoreError."""
 
     def __init__(self, notes: Notes, box: Box) -> None:
-        """Take what `Records` has."""
+        """Take the same objects as `Records`."""
         self._notes = notes
         self._box = box
 

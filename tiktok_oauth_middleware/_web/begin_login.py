@@ -204,7 +204,7 @@ class BeginLogin:
     def redirect_to_own_host(
         self, request: Request, mount_point: MountPoint
     ) -> Response | None:
-        """Return a redirect to this path at the site's own address, or None if it is.
+        """Return a redirect to this path at the site's own address; None if not due.
 
         TikTok sends the person back to the redirect URI, where cookies of another host
         are missing, so the login must begin there. Host decides only that; the target

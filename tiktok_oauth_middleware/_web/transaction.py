@@ -94,7 +94,7 @@ class LoginTransaction:
     def purpose(self) -> str:
         """Equal for two logins that lead to the same place with the same scopes.
 
-        Connecting an account has another purpose than every login.
+        Connecting an account never has the purpose of a login.
         """
         purpose = _purpose(self.return_to, self.requested)
         return f"connect\n{purpose}" if self.user_hash else purpose

@@ -162,7 +162,7 @@ def read_options() -> Options:
 
 
 class _Tokens(TikTokTokens):
-    """Tokens that use the middleware's services: a session ends in both at once."""
+    """Tokens over the middleware's services, so that a session ends in both at once."""
 
     def __init__(self, installed: Installation, **options: Any) -> None:
         super().__init__(installed.settings, installed.store, **options)

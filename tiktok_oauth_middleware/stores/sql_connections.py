@@ -37,8 +37,8 @@ _IN_MEMORY = (None, "", ":memory:")
 class ProcessConnections(BlockingConnections):
     """Connections of this process, whose calls block, used through SQLAlchemy.
 
-    An app's own engine is used in this way, because a `Connection` applies its options
-    and reports to its listeners.
+    An app's own engine is used in this way, because a `Connection` applies the engine's
+    options and reports to the engine's listeners.
     """
 
     def __init__(self, engine: Engine, timeout: float) -> None:
