@@ -42,8 +42,12 @@ _GROUPS = {
     "tests/docs/test_site.py": "site",
     "tests/flows/test_processes.py": "processes",
     "tests/stores/test_alembic.py": "databases",
+    "tests/stores/test_batches.py": "databases",
     "tests/stores/test_django.py": "databases",
+    "tests/stores/test_ended_connections.py": "databases",
+    "tests/stores/test_loop_drivers.py": "databases",
     "tests/stores/test_sql.py": "databases",
+    "tests/stores/test_sql_pool.py": "databases",
     "tests/stores/test_store_command.py": "databases",
     "tests/stores/test_redis_kinds.py": "clusters",
     "tests/testing/test_pages.py": "stand-in",
@@ -140,8 +144,11 @@ def group_of(nodeid: str) -> str:
 
 def _place(group: list[pytest.Item]) -> int:
     """Return when a group starts: the longest modules first, then all others."""
-    starts = map(group[0].nodeid.startswith, _LONGEST)
-    return next((n for n, found in enumerate(starts) if found), len(_LONGEST))
+    modules = {item.nodeid.partition("::")[0] for item in group}
+    found = (
+        n for n, start in enumerate(_LONGEST) for m in modules if m.startswith(start)
+    )
+    return next(found, len(_LONGEST))
 
 
 @pytest.hookimpl(tryfirst=True)
