@@ -38,7 +38,7 @@ LIMIT = 4096
 SITES = {
     "uvicorn-h11": ("uvicorn-h11", None),
     "uvicorn-httptools": ("uvicorn-httptools", None),
-    "gunicorn": ("gunicorn-sync", None),
+    "gunicorn-sync": ("gunicorn-sync", None),
     "gunicorn-workers": ("gunicorn-workers", None),
     "waitress": ("waitress", None),
     "nginx-gunicorn": ("gunicorn-sync", "nginx"),
@@ -116,13 +116,20 @@ def served(name: str, folder: Path, stand_in: StandIn) -> Iterator[Site]:
             site.stop()
 
 
-@pytest.fixture(scope="module", params=list(SITES))
+@pytest.fixture(scope="module")
+def slow() -> Iterator[StandIn]:
+    with StandIn(SlowTikTok()) as stand_in:
+        yield stand_in
+
+
+@pytest.fixture(scope="module")
 def site(
     request: pytest.FixtureRequest,
-    stand_in: StandIn,
+    slow: StandIn,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
-    yield from served(request.param, tmp_path_factory.mktemp("tabs"), stand_in)
+    """Return a server by its name. Both tests use it before the next one starts."""
+    yield from served(request.param, tmp_path_factory.mktemp("tabs"), slow)
 
 
 def ask(site: Site, target: str, cookies: dict[str, str]) -> tuple[Any, list[str]]:
@@ -165,6 +172,7 @@ def begin(site: Site, target: str, cookies: dict[str, str]) -> tuple[str, list[s
     return location, lines
 
 
+@pytest.mark.parametrize("site", SITES, indirect=True)
 @pytest.mark.parametrize(("length", "newest"), [(40, 7), (300, 7), (2000, 1)])
 def test_fifty_tabs(site, length, newest):
     """After fifty logins begun at once every request works, and so do the newest."""
@@ -208,12 +216,6 @@ def test_fifty_tabs(site, length, newest):
 # --- cut off -----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def slow() -> Iterator[StandIn]:
-    with StandIn(SlowTikTok()) as stand_in:
-        yield stand_in
-
-
 CUT_OFF = [
     "uvicorn-h11",
     "uvicorn-workers",
@@ -231,18 +233,9 @@ if os.environ.get("SERVERS") == "all":
     CUT_OFF += FURTHER
 
 
-@pytest.fixture(scope="module", params=CUT_OFF)
-def slow_site(
-    request: pytest.FixtureRequest,
-    slow: StandIn,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Site]:
-    yield from served(request.param, tmp_path_factory.mktemp("cut"), slow)
-
-
-def test_cut_off(slow_site, gate):
+@pytest.mark.parametrize("site", CUT_OFF, indirect=True)
+def test_cut_off(site, gate):
     """A browser that disconnects and repeats the request is signed in, once."""
-    site = slow_site
     tiktok = site.tiktok
     location, lines = begin(site, "/profile?a=b", {})
     jar: dict[str, str] = {}
