@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -52,13 +53,20 @@ class AuthorizationRequest:
             endpoint: the authorize address of TikTok or of a stand-in.
         """
         app = _app_query(self.client_key, ",".join(self.scopes), self.redirect_uri)
-        url = f"{endpoint}?{app}&state={quote_plus(self.state)}"
+        state = self.state
+        if not _UNRESERVED.fullmatch(state):  # a fifth of the time of `quote_plus`
+            state = quote_plus(state)
+        url = f"{endpoint}?{app}&state={state}"
         if self.verifier is not None:
             challenge = challenge_of(self.verifier)
             url += f"&code_challenge={challenge}&code_challenge_method=S256"
         if self.ask_again:
             url += "&disable_auto_auth=1"
         return url
+
+
+#: Text that is the same when it is percent-encoded (RFC 3986 section 2.3).
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*")
 
 
 @lru_cache(maxsize=64)

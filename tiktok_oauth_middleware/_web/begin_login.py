@@ -267,4 +267,5 @@ class BeginLogin:
 
 def has_logged_out(request: Request, cookies: SessionCookies) -> bool:
     """Whether the browser has logged out here since its last login."""
-    return find(request.headers, cookies.choose_name.encode()) is not None
+    name = cookies.choose_name.encode()
+    return find(request.cookie_headers(), name) is not None

@@ -21,6 +21,7 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from tiktok_oauth_middleware._core.fork import register_after_fork
@@ -55,6 +56,8 @@ _START = _TIME_BYTES + _PURPOSE_BYTES
 _ENOUGH = 2048 + 200
 #: Most sets of request cookies for which the assigned slots are remembered.
 _REMEMBERED = 512
+#: The longest purpose whose hash is cached, in characters, and the most of them.
+_CACHED = 128
 
 
 class _Part(NamedTuple):
@@ -278,7 +281,16 @@ def _group(parts: list[_Part]) -> _Group | None:
 
 def purpose_hash(text: str) -> bytes:
     """Return the part of a purpose's hash that a login's cookies hold."""
+    return _purpose_hash(text) if len(text) > _CACHED else _cached_purpose_hash(text)
+
+
+def _purpose_hash(text: str) -> bytes:
     return _digest(text)[:_PURPOSE_BYTES]
+
+
+@lru_cache(maxsize=_CACHED)
+def _cached_purpose_hash(text: str) -> bytes:
+    return _purpose_hash(text)
 
 
 def _digest(text: str | bytes) -> bytes:

@@ -21,7 +21,12 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Literal, NamedTuple, cast
 
-from tiktok_oauth_middleware._core.http import Cookie, Request, Response
+from tiktok_oauth_middleware._core.http import (
+    Cookie,
+    Request,
+    Response,
+    is_sendable,
+)
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._core.origins import origin_of
 from tiktok_oauth_middleware.errors import ConfigurationError, TikTokOAuthError
@@ -467,14 +472,22 @@ def redirect(location: str, *, cookies: Iterable[Cookie] = ()) -> Response:
 
 
 def redirect_with_cookies(location: str, cookies: Sequence[Cookie]) -> Response:
-    """Return a redirect with cookies, and as many deletions as `HEAD_LIMIT` allows."""
+    """Return a redirect with cookies, and as many deletions as `HEAD_LIMIT` allows.
+
+    Raises:
+        ValueError: the location or a cookie must not be sent.
+    """
+    if not is_sendable(location):
+        message = "not a location we may send"
+        raise ValueError(message)
     headers = (*_REDIRECT_HEADERS, ("location", location))
     kept = [cookie.header() for cookie in cookies if cookie.value]
-    room = HEAD_LIMIT - _STATUS_LINE - _size(headers) - _size(kept)
     deletions = []
-    for cookie in [c for c in cookies if not c.value][:DELETED_AT_ONCE]:
-        deletion = cookie.header()
-        room -= _size([deletion])
-        if room >= 0:
-            deletions.append(deletion)
-    return Response(303, (*headers, *deletions, *kept))
+    if len(kept) < len(cookies):
+        room = HEAD_LIMIT - _STATUS_LINE - _size(headers) - _size(kept)
+        for cookie in [c for c in cookies if not c.value][:DELETED_AT_ONCE]:
+            deletion = cookie.header()
+            room -= _size([deletion])
+            if room >= 0:
+                deletions.append(deletion)
+    return Response(303, (*headers, *deletions, *kept), are_checked=True)

@@ -45,6 +45,8 @@ _DOUBLE_CLICK_SECONDS = 3
 Prompt = Literal["", "consent", "choose", "again"]
 _PROMPTS: tuple[Prompt, ...] = get_args(Prompt)
 _VERSION = "5"
+#: Random bytes for a state and a verifier, and the characters of each: 258 bits.
+_RANDOM_BYTES, _LENGTH = 66, 43
 
 
 @dataclass(slots=True, kw_only=True)
@@ -149,10 +151,12 @@ class LoginTransactions:
         carried: Mapping[str, str],
     ) -> LoginTransaction:
         """Return a new transaction with a new state and verifier."""
-        drawn = secrets.token_bytes(64)
+        drawn = to_text(secrets.token_bytes(_RANDOM_BYTES))
         return LoginTransaction(
-            state=Secret.of(to_text(drawn[:32])),
-            verifier=Secret.of(to_text(drawn[32:]) if self.settings.pkce else ""),
+            state=Secret.of(drawn[:_LENGTH]),
+            verifier=Secret.of(
+                drawn[_LENGTH : 2 * _LENGTH] if self.settings.pkce else ""
+            ),
             return_to=return_to,
             created_at=int(self.clock()),
             requested=join_scopes(requested),
@@ -182,7 +186,7 @@ class LoginTransactions:
             None if the transaction is too long for cookies.
         """
         cookies = self.cookies.begin(
-            request.headers,
+            request.cookie_headers(),
             transaction.state,
             transaction.created_at,
             transaction.pack(),
@@ -197,12 +201,14 @@ class LoginTransactions:
         return redirect_with_cookies(self._authorize_url(transaction), cookies)
 
     def _authorize_url(self, transaction: LoginTransaction) -> str:
-        usual = self.settings.scopes
-        further = sorted(split_scopes(transaction.requested).difference(usual))
+        scopes = self.settings.scopes
+        if transaction.requested:
+            further = split_scopes(transaction.requested).difference(scopes)
+            scopes = (*scopes, *sorted(further))
         request = AuthorizationRequest(
             client_key=self.settings.client_key,
             redirect_uri=self.settings.redirect_uri,
-            scopes=[*usual, *further],
+            scopes=scopes,
             state=transaction.state.reveal(),
             verifier=transaction.verifier.reveal() or None,
             # TikTok skips its page for a person who consented before, and grants no

@@ -56,6 +56,13 @@ def test_any_of_several_headers():
     assert not request.has_any({b"sec-purpose", b"x-moz"})
 
 
+def test_cookie_headers():
+    """The Cookie headers are found among the others, each, in order."""
+    request = a_request(("cookie", "a=1"), ("host", "x"), ("cookie", "b=2"))
+    assert request.cookie_headers() == [(b"cookie", b"a=1"), (b"cookie", b"b=2")]
+    assert a_request(("host", "x")).cookie_headers() == []
+
+
 # --- read_query --------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from tiktok_oauth_middleware._web.pages import (
     html,
     json_response,
     redirect,
+    redirect_with_cookies,
 )
 
 VOID = {"meta"}
@@ -376,6 +377,17 @@ def test_redirect_is_a_303():
     assert sent["location"] == "/x?y=z#a"
     assert dict(BASE_HEADERS).items() <= sent.items()
     assert response.body == b""
+
+
+@pytest.mark.parametrize("bad", ["/a\r\nx: y", "/\x00", "/\xe4", "/\u2028"])
+def test_redirect_with_cookies_is_checked(bad):
+    """A location or a cookie that may not be sent is refused."""
+    with pytest.raises(ValueError, match="location"):
+        redirect_with_cookies(bad, [])
+    for name, value in (("a", bad), (bad, "1")):
+        cookie = Cookie(name=name, value=value, max_age=9, secure=True)
+        with pytest.raises(ValueError, match="cookie"):
+            redirect_with_cookies("/", [cookie])
 
 
 def test_redirect_has_no_opener_policy():
