@@ -25,9 +25,10 @@ from ._web.guard import (
     decorate,
     guard,
 )
-from ._web.misuse import is_async, not_for_fastapi
+from ._web.misuse import not_for_fastapi
 from ._web.request_auth import auth_in, signed_in_auth_in
 from .auth import SignedInAuth, TikTokAuth
+from .settings.arguments import is_async
 
 __all__ = ["SignedInAuth", "requires_tiktok", "signed_in_auth", "tiktok_auth"]
 

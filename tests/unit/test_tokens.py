@@ -681,11 +681,17 @@ class TestBuilt:
         with pytest.raises(StoreError):
             ask(world.tokens(store=Broken()), world.open_id)
 
-    def test_async_callback(self, world):
+    @pytest.mark.parametrize("is_object", [False, True])
+    def test_async_callback(self, world, is_object):
         """`get` cannot call an async `on_event`, and says so."""
 
         async def on_event(event): ...
 
+        class Listener:
+            async def __call__(self, event): ...
+
+        if is_object:
+            on_event = Listener()
         with pytest.raises(ConfigurationError, match="on_event"):
             world.tokens(on_event=on_event).get(world.open_id)
 

@@ -147,8 +147,8 @@ def retry_after_seconds(header: str, now: float | None) -> float | None:
     """
     if not header:
         return None
-    if re.fullmatch(r"[0-9]{1,9}", header):
-        return min(float(header), _LONGEST_WAIT)
+    if re.fullmatch(r"[0-9]+", header):
+        return min(float(header), _LONGEST_WAIT)  # infinity from 310 digits on
     if now is None or not header.isascii() or len(header) > _LONGEST_DATE:
         return None
     from datetime import UTC, datetime

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import cached_property
-from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_middleware._core.backends.base import TLSContext
@@ -25,7 +24,7 @@ from tiktok_oauth_middleware.errors import (
     TikTokError,
 )
 from tiktok_oauth_middleware.events import Event
-from tiktok_oauth_middleware.settings.arguments import check_options
+from tiktok_oauth_middleware.settings.arguments import check_options, is_async
 from tiktok_oauth_middleware.stores.registry import open_store
 
 from .cache import SessionCache
@@ -83,7 +82,7 @@ class SessionService:
             from tiktok_oauth_middleware._oauth.client import check_transport
 
             check_transport(transport, blocking=backend.is_blocking)
-        if backend.is_blocking and iscoroutinefunction(on_event):
+        if backend.is_blocking and on_event is not None and is_async(on_event):
             message = "on_event is an async def; under WSGI it must be a plain function"
             raise ConfigurationError(message)
         self.settings = settings

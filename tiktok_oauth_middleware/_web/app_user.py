@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_middleware._session.connections import user_id_fault
 from tiktok_oauth_middleware.errors import ConfigurationError
+from tiktok_oauth_middleware.settings.arguments import is_async
 
 from .connect_refusals import Undecided, answer_in
-from .misuse import callback_fault, is_async
+from .misuse import callback_fault
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend

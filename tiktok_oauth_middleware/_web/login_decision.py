@@ -23,8 +23,9 @@ from tiktok_oauth_middleware.errors import (
     LoginRefused,
     LoginUndecided,
 )
+from tiktok_oauth_middleware.settings.arguments import is_async
 
-from .misuse import callback_fault, is_async
+from .misuse import callback_fault
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend

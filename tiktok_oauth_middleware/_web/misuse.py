@@ -16,6 +16,7 @@ from typing import Any
 
 from tiktok_oauth_middleware._core.app_parts import parts_of
 from tiktok_oauth_middleware.errors import ConfigurationError
+from tiktok_oauth_middleware.settings.arguments import is_async
 from tiktok_oauth_middleware.settings.options import TikTokSettings
 
 # --- arguments -------------------------------------------------------------------
@@ -57,14 +58,6 @@ def _takes(app: Any, count: int) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-def is_async(call: Any) -> bool:
-    """Whether `call`, or an object's `__call__`, is a coroutine function."""
-    kind = type(call)
-    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
-        kind.__call__
-    )
 
 
 # --- guards ----------------------------------------------------------------------

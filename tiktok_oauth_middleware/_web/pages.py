@@ -30,6 +30,7 @@ from tiktok_oauth_middleware._core.http import (
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._core.origins import origin_of
 from tiktok_oauth_middleware.errors import ConfigurationError, TikTokOAuthError
+from tiktok_oauth_middleware.settings.arguments import is_async
 
 from .messages import (
     ACTIONS,
@@ -44,7 +45,6 @@ from .messages import (
     Texts,
 )
 from .messages.messages import is_right_to_left
-from .misuse import is_async
 from .navigation import language_ranges
 
 # Fonts by name for Chinese, Japanese and Korean: system-ui is the system's own font,

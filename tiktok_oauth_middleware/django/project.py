@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
@@ -33,9 +32,9 @@ from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._session.stored_users import StoredUser, stored_user
 from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware._web.login_decision import on_login_fault
-from tiktok_oauth_middleware._web.misuse import is_async as is_coroutine_function
 from tiktok_oauth_middleware._web.pages import Pages
 from tiktok_oauth_middleware.errors import ConfigurationError
+from tiktok_oauth_middleware.settings.arguments import is_async as is_coroutine_function
 from tiktok_oauth_middleware.settings.options import TikTokSettings
 from tiktok_oauth_middleware.settings.rows import required_options
 from tiktok_oauth_middleware.stores.registry import open_store
@@ -152,7 +151,7 @@ def read_options() -> Options:
         if name == "on_login":
             fault = on_login_fault(given_one, is_blocking=False)
             faults += [f"{OPTIONS}: {fault}"] if fault else []
-        elif not callable(given_one) or iscoroutinefunction(given_one):
+        elif not callable(given_one) or is_coroutine_function(given_one):
             faults.append(
                 f"{OPTIONS}[{name!r}] must be a plain function, or the path of one"
             )

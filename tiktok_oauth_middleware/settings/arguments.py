@@ -11,6 +11,14 @@ from tiktok_oauth_middleware.errors import ConfigurationError
 from .options import TikTokSettings
 
 
+def is_async(call: Any) -> bool:
+    """Whether `call`, or an object's `__call__`, is a coroutine function."""
+    kind = type(call)
+    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
+        kind.__call__
+    )
+
+
 def check_options(settings: object, store: object, options: Mapping[str, Any]) -> None:
     """Refuse settings and stores of a wrong type, and options that are no functions.
 
