@@ -89,3 +89,4 @@ def without_queries(record: logging.LogRecord) -> bool:
 for _name in ("django.server", "uvicorn.access"):
     logging.getLogger(_name).addFilter(without_queries)
 USE_TZ = True
+TIME_ZONE = "UTC"

@@ -166,6 +166,17 @@ class TestConsent:
         assert "code" in callback(browser.get(ask()))
         assert browser.get(ask(disable_auto_auth="1")).status_code == 200
 
+    @pytest.mark.parametrize("before", ['a={"b": 1}', 'a="x', "[x]=1; =; ;", "a"])
+    def test_cookies_of_other_apps(self, browser, stand_in, before):
+        """Cookies of other apps at this host do not hide the account, which TikTok
+        would reconnect.
+        """
+        decide(browser, browser.get(ask()))
+        account = f"stand-in-account={stand_in.fake.people[0].open_id}"
+        browser.cookies.clear()
+        headers = {"cookie": f"{before}; {account}; other=1"}
+        assert browser.get(ask(), headers=headers).status_code == 302
+
     def test_no_page_for_more(self, browser):
         """Requesting more scopes than were consented to still shows no page."""
         callback(decide(browser, browser.get(ask())))

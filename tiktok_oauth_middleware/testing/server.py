@@ -17,7 +17,6 @@ import socket
 import sys
 import threading
 from contextlib import suppress
-from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -321,13 +320,17 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def _account(self) -> str | None:
-        """Return the open_id of the account that decided last in this browser."""
-        try:
-            cookies = SimpleCookie(self.headers.get("cookie", ""))
-        except CookieError:
-            return None
-        found = cookies.get(_COOKIE)
-        return found.value if found else None
+        """Return the open_id of the account that decided last in this browser.
+
+        Other apps of this machine have cookies at this host, too, whatever their port.
+        `http.cookies` reads none behind one that is malformed, such as JSON.
+        """
+        for header in self.headers.get_all("cookie", []):
+            for cookie in header.split(";"):
+                name, _, value = cookie.strip(" \t").partition("=")
+                if name == _COOKIE:
+                    return value
+        return None
 
     def _picture(self, path: str) -> None:
         """Draw an avatar or a video's cover, if the link is valid."""
