@@ -43,6 +43,7 @@ def check_settings(**_: Any) -> list[checks.CheckMessage]:
     else:
         found += _store_faults(given)
         found += _path_faults(given)
+        found += _cookie_faults(given)
     found += _middleware_faults()
     found += _account_faults()
     return found
@@ -174,7 +175,10 @@ def _middleware_faults() -> Iterator[checks.CheckMessage]:
 
 def _path_faults(given: TikTokSettings) -> Iterator[checks.CheckMessage]:
     """Report paths of ours at which a view of the project cannot be reached."""
-    for option, path in own_paths(given).items():
+    prefix = str(settings.FORCE_SCRIPT_NAME or "")
+    callback = given.callback_path.removeprefix(prefix)
+    paths = {**own_paths(given), "the path of redirect_uri": callback}
+    for option, path in paths.items():
         if _is_view(path):
             yield checks.Warning(
                 f"{option} is {path!r}, which a view of the project answers too; the"
@@ -191,6 +195,18 @@ def _is_view(path: str) -> bool:
         return False
     # A route that matches anything, such as that of the flat pages, does not count.
     return not match.kwargs and not match.args
+
+
+def _cookie_faults(given: TikTokSettings) -> Iterator[checks.CheckMessage]:
+    """Report a session cookie that is missing when the browser is back from TikTok."""
+    needs_session = backend_path() is not None or given.connect_path is not None
+    if needs_session and settings.SESSION_COOKIE_SAMESITE == "Strict":
+        yield checks.Error(
+            "SESSION_COOKIE_SAMESITE is 'Strict': a browser that comes back from TikTok"
+            " does not send Django's session, so that nobody is signed in to Django",
+            hint='set it to "Lax", which is Django\'s default',
+            id="tiktok_oauth.session_samesite",
+        )
 
 
 # --- accounts ----------------------------------------------------------------------

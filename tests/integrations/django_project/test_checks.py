@@ -100,6 +100,22 @@ def test_a_path_that_is_a_view(project):
     """A view at one of the middleware's paths is a warning."""
     project.configure(login_path="/public")
     assert "login_path" in found()["path_taken"].msg
+    project.set(FORCE_SCRIPT_NAME="/shop")
+    project.configure(
+        login_path="/in", redirect_uri="https://app.example.com/shop/public"
+    )
+    assert "the path of redirect_uri is '/public'" in found()["path_taken"].msg
+
+
+def test_a_strict_session_cookie(project):
+    """Where logins need Django's session, its cookie cannot be SameSite=Strict."""
+    project.set(SESSION_COOKIE_SAMESITE="Strict")
+    assert found() == {}
+    project.configure(connect_path="/auth/tiktok/connect")
+    assert "Lax" in found()["session_samesite"].hint
+    project.configure(connect_path=None)
+    project.set(AUTHENTICATION_BACKENDS=[BACKEND])
+    assert "Lax" in found()["session_samesite"].hint
 
 
 def test_a_user_model_named_by_address(project, monkeypatch):
