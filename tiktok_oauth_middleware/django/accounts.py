@@ -96,9 +96,8 @@ def connect(
         account, is_new = TikTokAccount.objects.get_or_create(
             open_id=login.open_id, defaults={"user": user}
         )
-    if account is None or account.user_id != user.pk:
+    if account is None or account.user_id != user.pk or not _note(account, login):
         return None, False
-    _note_login(account, login)
     return account, is_new
 
 
@@ -162,14 +161,17 @@ def make_user(_request: Any, _login: Login) -> Any:
     raise AssertionError
 
 
-def _note_login(account: TikTokAccount, login: Login) -> None:
-    account.display_name = (login.user.display_name or "")[:255]
-    account.scopes = join_scopes(login.scopes)
-    account.last_login_at = timezone.now()
-    account.disconnected_at = None
-    account.save(
-        update_fields=["display_name", "scopes", "last_login_at", "disconnected_at"]
-    )
+def _note(account: TikTokAccount, login: Login) -> bool:
+    """Note a login in the account's row; False if that was deleted meanwhile."""
+    fields = {
+        "display_name": (login.user.display_name or "")[:255],
+        "scopes": join_scopes(login.scopes),
+        "last_login_at": timezone.now(),
+        "disconnected_at": None,
+    }
+    for name, value in fields.items():
+        setattr(account, name, value)
+    return bool(current_accounts().filter(pk=account.pk).update(**fields))
 
 
 # --- signing in --------------------------------------------------------------------
@@ -213,10 +215,11 @@ def sign_in(request: Any, login: Login, *, may_connect: bool) -> Refusal | None:
             django_auth.logout(request)
         return Refusal(code="login_refused", ends="session" if is_known else "access")
     account = current_accounts().filter(open_id=login.open_id, user=user).first()
-    if account is None:
+    if account is None and _exists(user):
         message = "another authentication backend took tiktok_login for another user"
         raise ImproperlyConfigured(message)
-    _note_login(account, login)
+    if account is None or not _note(account, login):  # deleted during the login
+        return Refusal(code="login_expired")
     request._tiktok_signs_in = True
     try:
         django_auth.login(request, user)
@@ -237,6 +240,12 @@ def sign_in(request: Any, login: Login, *, may_connect: bool) -> Refusal | None:
             request.session.flush()
         raise
     return None
+
+
+def _exists(user: Any) -> bool:
+    model = type(user)
+    found = model._base_manager.using(router.db_for_write(model))
+    return bool(found.filter(pk=user.pk).exists())
 
 
 def _connect(request: Any, login: Login, *, may_connect: bool) -> Refusal | None:

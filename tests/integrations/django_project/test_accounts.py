@@ -15,6 +15,7 @@ from django.db import transaction
 
 from tiktok_oauth_middleware import Login, StoreError, User
 from tiktok_oauth_middleware._session.records import Records
+from tiktok_oauth_middleware.django import accounts as local_accounts
 from tiktok_oauth_middleware.django import signals
 from tiktok_oauth_middleware.django.accounts import find_or_make
 from tiktok_oauth_middleware.django.models import TikTokAccount
@@ -392,6 +393,26 @@ def test_an_inactive_user_is_refused(accounts):
     assert browser.log_in().status_code == 403
     assert browser.get("/who").json()["open_id"] is None
     assert accounts.fake.count("revoke") == 0
+
+
+@pytest.mark.parametrize("name", ["_account_of", "_note"])
+def test_a_user_who_is_deleted_during_a_login(accounts, monkeypatch, name):
+    """Nobody is signed in, and the page says that the login is over."""
+    accounts.browser().log_in()
+    called = getattr(local_accounts, name)
+
+    def delete_around(*given):
+        found = called(*given) if name == "_account_of" else None
+        get_user_model().objects.all().delete()
+        return found or called(*given)
+
+    monkeypatch.setattr(local_accounts, name, delete_around)
+    browser = accounts.browser()
+    answer = browser.log_in()
+    assert answer.status_code == 400
+    assert "took too long" in answer.text
+    assert browser.get("/user").json() == NOBODY
+    assert browser.get("/who").json()["open_id"] is None
 
 
 def test_a_deactivated_user_is_signed_out(accounts):
