@@ -4,12 +4,13 @@
 # A strong ETag names one sequence of bytes; compressed, the same file has another one, and needs
 # another ETag or a weak one (RFC 9110, 8.8.3.3). GZipMiddleware compresses what StaticFiles and
 # FileResponse send and leaves their strong ETag as it is; an answer of status 206 it does not
-# compress. Where the download of a large CSV or JSON file breaks off, a browser asks for the rest by
-# Range, with If-Range and that ETag. It gets the rest of the plain file, appends it to the compressed
-# beginning, and has a file that cannot be decompressed, after two successes. brotli-asgi 1.7.0, which
-# falls back to the same code, keeps the ETag too. Django's GZipMiddleware makes the ETag weak, with
-# which If-Range never matches, and the client begins again. This affects anyone who serves large text
-# files under such a middleware. Our middleware sends no ETag, and leaves those of an app as they are.
+# compress. Where the download of a large CSV or JSON file breaks off, a browser asks for the rest
+# by Range, with If-Range and that ETag. It gets the rest of the plain file, appends it to the
+# compressed beginning, and has a file that cannot be decompressed, after two successes.
+# brotli-asgi 1.7.0, which falls back to the same code, keeps the ETag too. Django's
+# GZipMiddleware makes the ETag weak, with which If-Range never matches, and the client begins
+# again. This affects anyone who serves large text files under such a middleware. Our middleware
+# sends no ETag, and leaves those of an app as they are.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
