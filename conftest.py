@@ -117,12 +117,14 @@ def pytest_collection() -> Iterator[None]:
     """Exclude the objects of test collection from garbage collection.
 
     There are 700,000, which live to the end: each full garbage collection took 0.4 s,
-    and those during test collection took a third of its time.
+    and those during test collection took a third of its time. The tests' own garbage is
+    collected less often than usual, which halves the 7 % of the time that it took.
     """
     gc.disable()
     yield
     if hasattr(gc, "freeze"):  # PyPy has none
         gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
     gc.enable()
 
 
