@@ -50,6 +50,7 @@ html_title = f"tiktok-oauth-middleware {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
+html_search_scorer = str(Path(__file__).parent / "_static/search_order.js")
 html_favicon = "_static/favicon.svg"
 html_copy_source = False
 html_show_sphinx = False

@@ -261,3 +261,28 @@ def test_search(site, chromium):
     found = tab.wait_for_selector("#search-results a[href*='deploying.html']")
     assert "Deploying" in found.text_content()
     tab.close()
+
+
+#: What a newcomer searches for, and the page that must come first.
+FIRST_HITS = {
+    "logout": "guide/auth.html#logout",
+    "redirect uri": "portal/tiktok-app.html#redirect-uris",
+    "localhost": "portal/tiktok-app.html",
+    "scopes": "guide/concepts.html",
+    "Celery": "guide/jobs.html",
+    "PostgreSQL": "stores/databases.html",
+    "test": "guide/testing.html",
+}
+
+
+def test_search_puts_guides_first(site, chromium):
+    """What a newcomer searches for leads to a guide, not to evidence or a name."""
+    tab = chromium.new_page()
+    found = {}
+    for words in FIRST_HITS:
+        tab.goto(f"{(site / 'search.html').as_uri()}?q={words.replace(' ', '+')}")
+        tab.wait_for_selector(".search-summary:has-text('Search finished')")
+        first = tab.wait_for_selector("#search-results ul.search > li a")
+        found[words] = first.get_attribute("href").partition("?")[0]
+    tab.close()
+    assert found == FIRST_HITS
