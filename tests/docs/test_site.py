@@ -208,6 +208,7 @@ LOOKED_AT = (
     "integrations/frameworks.html",
     "reference/guards.html",
     "evidence/performance.html",
+    "evidence/browsers.html",
 )
 #: Tables with sentences, which must not need horizontal scrolling.
 SCROLLED_CARDS = """
