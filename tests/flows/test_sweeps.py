@@ -780,9 +780,9 @@ def test_interrupted(job, call):
         transport.handled.set()
         raise KeyboardInterrupt
 
-    usual = signal.getsignal(signal.SIGINT)
-    if job.backend == "blocking":
-        signal.signal(signal.SIGINT, handle)
+    # A shell makes the processes that it starts in the background ignore the signal.
+    handler = handle if job.backend == "blocking" else signal.default_int_handler
+    usual = signal.signal(signal.SIGINT, handler)
     tokens, job.tokens = job.tokens, job.another(transport=transport)
     try:
         with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)) as raised:

@@ -182,7 +182,8 @@ class Cookie:
             ValueError: RFC 6265 section 4.1.1 forbids the name or the value.
         """
         if (
-            not _is_name(self.name)
+            # Not by the cache of `_is_name`: a browser chooses names to be deleted.
+            not _TOKEN.fullmatch(self.name)
             or not self.value.isascii()
             or self.value.encode().translate(None, _IN_COOKIE)
             or len(self.name) + len(self.value) > COOKIE_LIMIT
