@@ -266,7 +266,7 @@ class TestServerThatClosesIdleConnections:
         next one is closed after half that time.
         """
         monkeypatch.setattr(ahead, "LIFETIME", 10.0 * HANGS)
-        monkeypatch.setattr(ahead, "LOOK_EVERY", 0.01)
+        monkeypatch.setattr(ahead, "CHECK_EVERY", 0.01)
         monkeypatch.setattr(ahead, "SHORTEST", 0)
         server.idle_faults = [fault]
         server.released.clear()
@@ -292,7 +292,7 @@ class TestServerThatClosesIdleConnections:
 
     def test_login_finds_it_closed(self, server, monkeypatch):
         """A login in a thread that finds the connection closed notes its age, too."""
-        monkeypatch.setattr(ahead, "LOOK_EVERY", ahead.LIFETIME)
+        monkeypatch.setattr(ahead, "CHECK_EVERY", ahead.LIFETIME)
 
         async def work(client):
             await client.warm()

@@ -11,8 +11,8 @@ These rules keep it safe:
   section 9.2). It is therefore read from while it waits, or before it is used. That
   also consumes TLS 1.3's session tickets, which would look like data.
 - It is closed `LIFETIME` seconds after it was opened, before firewalls forget it.
-- If the server closes it before that, or sends data on it, later ones wait for half as
-  long as it did, at most; and none is opened if that is less than `SHORTEST`.
+- If the server closes it before that, or sends data on it, later connections wait at
+  most half as long. If that is less than `SHORTEST`, none is opened.
 - There is at most one at a time, and one is opened at most every `PAUSE` seconds, or
   `PAUSE_AFTER_FAILURE` if TikTok could not be reached: anonymous visitors cannot
   cause more connections, however many logins they begin.
@@ -49,8 +49,8 @@ SHORTEST = 1.0
 #: Seconds after which it is forgotten that the server closed a connection: perhaps it
 #: was restarted just then.
 FORGOTTEN_AFTER = 86400.0
-#: Seconds between two looks of a thread at the connection beside which it waits.
-LOOK_EVERY = 1.0
+#: Seconds after which a waiting thread checks again whether data has arrived.
+CHECK_EVERY = 1.0
 #: Rounds of an event loop in which data that has arrived reaches the task that reads;
 #: asyncio needs three.
 _ROUNDS = 5
@@ -104,7 +104,7 @@ class BlockingAhead(_Ahead):
     """The connection of a process, opened by a thread that then waits beside it."""
 
     def __init__(self, origin: Any, open_stream: Callable[[], Any]) -> None:
-        """Take where the connection leads, and what opens it."""
+        """Take the origin, and the function that opens a connection to it."""
         super().__init__(origin, open_stream)
         self._lock = threading.Lock()
         self._stream: Any = None
@@ -148,8 +148,8 @@ class BlockingAhead(_Ahead):
             return
         self._opened_at, left = self.now(), self._lifetime
         self._stream = stream
-        while left > 0 and not leave.wait(min(left, LOOK_EVERY)):
-            left -= LOOK_EVERY
+        while left > 0 and not leave.wait(min(left, CHECK_EVERY)):
+            left -= CHECK_EVERY
             with self._lock:  # so that no login takes it meanwhile
                 if self._stream is not stream:
                     break
@@ -212,7 +212,7 @@ class AsyncAhead(_Ahead):
     """The connection of an event loop, opened by a task that then reads from it."""
 
     def __init__(self, origin: Any, open_stream: Callable[[], Awaitable[Any]]) -> None:
-        """Take where the connection leads, and what opens it."""
+        """Take the origin, and the function that opens a connection to it."""
         super().__init__(origin, open_stream)
         self._waiting: _Waiting | None = None
 
