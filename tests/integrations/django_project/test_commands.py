@@ -101,6 +101,7 @@ def test_reader_that_has_enough(tmp_path):
     """A reader that closes the pipe early, such as head, causes no traceback."""
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith("TIKTOK_")},
+        "DJANGO_SETTINGS_MODULE": "examples.django_app.settings",
         "DJANGO_SECRET_KEY": "x" * 50,
         "DJANGO_DATABASE": str(tmp_path / "db.sqlite3"),
         "PYTHONUNBUFFERED": "1",
