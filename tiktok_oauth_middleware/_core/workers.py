@@ -8,13 +8,12 @@ each environ (PEP 3333, ``wsgi.multiprocess``).
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 #: Names of servers: of both the command and the package.
@@ -91,10 +90,13 @@ def _by_modules() -> Iterator[str]:
 
 
 def _by_frames() -> Iterator[str]:
-    """Search the stack of the main thread for a server's configuration."""
-    frame: FrameType | None = sys._current_frames().get(  # noqa: SLF001 - documented
-        threading.main_thread().ident or 0
-    )
+    """Search the stack of this thread for a server's configuration.
+
+    Servers import the app in the thread that holds the configuration. The stack of
+    another thread is not read: on CPython 3.11 it can change while it is read, and hold
+    something that is no frame.
+    """
+    frame = inspect.currentframe()
     for _ in range(_MOST_FRAMES):
         if frame is None:
             return

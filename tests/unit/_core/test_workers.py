@@ -10,6 +10,7 @@ import sys
 import time
 import types
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
@@ -99,6 +100,23 @@ def test_modules_of_servers(monkeypatch, module, name, count):
     setattr(made, name, count)
     monkeypatch.setitem(sys.modules, module, made)
     assert bool(several_workers({})) is (count > 1)
+
+
+def test_frames_of_this_thread():
+    """A server's configuration is found in the frames below the caller, and never in
+    those of another thread, which runs on while they are read.
+    """
+    server = {"__name__": "uvicorn.server"}
+    code = "def serve(config, app):\n    return app({})"
+    exec(code, server)
+    config = types.SimpleNamespace(workers=3)
+    assert server["serve"](config, several_workers) == "uvicorn runs 3 workers"
+
+    def in_another_thread(environ):
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(several_workers, environ).result()
+
+    assert server["serve"](config, in_another_thread) is None
 
 
 @pytest.mark.parametrize("build", [TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware])
