@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import secrets
@@ -797,6 +798,97 @@ def test_interrupted(job, call):
     assert job.call("get", person).access_token != before
     assert job.refreshes == 1
     assert job.ended == []
+
+
+class InterruptedWrite(MemoryStore):
+    """Interrupts the job, as Ctrl-C does, just before new tokens are stored."""
+
+    is_armed = False
+
+    def compare_and_set(self, key, old, new, ttl):
+        if self.is_armed and old is not None and _is_record(key):
+            self.is_armed = False
+            signal.raise_signal(signal.SIGINT)
+        return super().compare_and_set(key, old, new, ttl)
+
+
+def _is_record(key):
+    return ":grant:" in key and not key.endswith(":lock")
+
+
+def test_interrupted_write(settings, tiktok, clock, backend):
+    """Ctrl-C during the write of new tokens does not lose them."""
+    tiktok.access_lifetime = LIFE
+    store = InterruptedWrite(clock=clock)
+    with ExitStack() as stack:
+        settings = replace(settings, keep_grants=True)
+        job = Job(stack, settings, tiktok, store, clock, backend)
+        job.log_in()
+        clock.advance(LIFE - 60)
+        # A shell makes processes that it starts in the background ignore the signal.
+        usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+        store.is_armed = True
+        try:
+            with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)):
+                job.call("get", job.people[0])
+        finally:
+            signal.signal(signal.SIGINT, usual)
+        assert job.call("get", job.people[0]).expires_at > clock() + LIFE / 2
+        assert job.refreshes == 1
+
+
+class InTasks:
+    """A store for asyncio that does each call in a task, as psycopg does."""
+
+    def __init__(self, rows):
+        self._rows = rows
+        self.is_writing = asyncio.Event()
+
+    async def get(self, key):
+        return await asyncio.create_task(self._answer(self._rows.get, key))
+
+    async def compare_and_set(self, key, *values):
+        if values[0] is not None and _is_record(key):
+            self.is_writing.set()
+        write = self._answer(self._rows.compare_and_set, key, *values)
+        return await asyncio.create_task(write)
+
+    async def _answer(self, method, *args):
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return method(*args)
+
+    @contextlib.asynccontextmanager
+    async def lock(self, key, ttl):
+        with self._rows.lock(key, ttl) as is_held:
+            yield is_held
+
+    async def close(self):
+        self._rows.close()
+
+
+def test_end_of_the_loop(settings, tiktok, clock):
+    """If `asyncio.run` cancels the store's own task at its end, the write is repeated."""
+    tiktok.access_lifetime = LIFE
+    rows = MemoryStore(clock=clock)
+    with ExitStack() as stack:
+        settings = replace(settings, keep_grants=True)
+        job = Job(stack, settings, tiktok, rows, clock)
+        job.log_in()
+        clock.advance(LIFE)
+
+        async def main():
+            job.store = InTasks(rows)
+            await asyncio.gather(job.another().aget(job.people[0]), fail(job.store))
+
+        async def fail(store):
+            await store.is_writing.wait()
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            asyncio.run(main())
+        assert job.call("get", job.people[0]).expires_at > clock() + LIFE / 2
+        assert job.refreshes == 1
 
 
 @pytest.mark.parametrize("failed", ["get", "renew"])

@@ -136,8 +136,10 @@ class StoreAdapter:
         except (StoreError, ConfigurationError) as error:
             forget_causes(error, handled)
             raise
-        except Exception as error:
-            raise _foreign(error) from error
+        except BaseException as error:
+            if _is_of_store(error):
+                raise _foreign(error) from error
+            raise
         return found
 
     async def compare_and_set(
@@ -333,9 +335,31 @@ def _store_errors() -> Iterator[None]:
     except (StoreError, ConfigurationError) as error:
         forget_causes(error, handled)
         raise
-    except Exception as error:
-        raise _foreign(error) from error
+    except BaseException as error:
+        if _is_of_store(error):
+            raise _foreign(error) from error
+        raise
 
 
-def _foreign(error: Exception) -> StoreError:
+def _is_of_store(error: BaseException) -> bool:
+    """Whether an exception comes from the store, rather than from our own caller.
+
+    A driver may have tasks of its own, as psycopg does. The end of `asyncio.run`
+    cancels those too, and then the task that waits for them gets CancelledError
+    although nothing cancels it: a call that has failed, and may succeed when repeated.
+    """
+    if isinstance(error, Exception):
+        return True
+    import asyncio
+
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no event loop of asyncio runs here
+        return False
+    return task is not None and not task.cancelling()
+
+
+def _foreign(error: BaseException) -> StoreError:
     return StoreError(f"the store raised {type(error).__name__}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from contextvars import Context
@@ -69,28 +70,17 @@ class AsyncBackend:
     async def with_timeout(
         self, seconds: float, call: Callable[[], Any], meanwhile: Meanwhile | None
     ) -> Any:
-        from anyio import (
-            create_task_group,
-            fail_after,
-            move_on_after,
-            sleep,
-        )
+        from anyio import create_task_group, fail_after, move_on_after
 
         if meanwhile is None:
             with fail_after(seconds):
                 return await call()
         outcome = Outcome(Exception)
-
-        async def repeat() -> None:
-            while True:
-                await sleep(MEANWHILE_SECONDS)
-                await meanwhile()
-
         # A result that came in time counts, even if a slow renewal of the lock has not
         # returned when the time is over: TikTok gives it only once.
         with move_on_after(seconds):
             async with create_task_group() as group:
-                group.start_soon(repeat)
+                group.start_soon(_repeat, meanwhile)
                 with outcome:  # raised below, outside the group, which would wrap it
                     outcome.value = await call()
                 group.cancel_scope.cancel()
@@ -310,6 +300,21 @@ class AsyncBackend:
         return outcome
 
 
+async def _repeat(meanwhile: Meanwhile) -> None:
+    """Await `meanwhile` now and then, until the task group is cancelled."""
+    from anyio import current_effective_deadline, get_cancelled_exc_class, sleep
+
+    while True:
+        try:
+            await sleep(MEANWHILE_SECONDS)
+            await meanwhile()
+        except get_cancelled_exc_class():
+            # The end of `asyncio.run` cancels each task, but not the group. If this
+            # one ended, anyio would cancel the call too, and its answer be lost.
+            if current_effective_deadline() == -math.inf:
+                raise
+
+
 async def _in_a_task(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Do the work in a task of asyncio, which has a separate stack.
 
@@ -332,15 +337,18 @@ async def _in_a_task(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 async def _in_a_child(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Return the result of work in a task of Trio that nothing cancels.
+    """Return the result of work in a task of Trio that nothing cancels or interrupts.
 
     Trio raises KeyboardInterrupt in its main task, whatever shields that task, so the
-    main task must not do the work itself.
+    main task must not do the work itself. It raises it in any other task as well, if
+    the signal comes while code of that task runs, unless it is protected.
     """
     from anyio import CancelScope, create_task_group
+    from trio.lowlevel import enable_ki_protection
 
     outcome = Outcome(Exception)
 
+    @enable_ki_protection
     async def finish() -> None:
         with CancelScope(shield=True), outcome:
             outcome.value = await work()

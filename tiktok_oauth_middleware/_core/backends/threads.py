@@ -26,6 +26,7 @@ from .base import (
     on_asyncio,
     run,
 )
+from .deferred_signals import DeferredSignals
 
 #: A wait is interrupted this often, in seconds: a signal that arrives just before the
 #: main thread blocks does not wake it.
@@ -39,6 +40,14 @@ class _Interruption(threading.local):
     #: Whether the exception is kept until the work in hand is finished.
     is_kept = False
     error: BaseException | None = None
+
+    def __init__(self) -> None:  # called once in each thread
+        self.signals = DeferredSignals()
+
+    def defer_signals(self) -> None:
+        """Let no signal interrupt this thread any more until the work is finished."""
+        if self.is_kept:
+            self.signals.begin()
 
 
 class ThreadBackend:
@@ -91,12 +100,14 @@ class ThreadBackend:
         try:
             thread.start()
             await _wait_until(end, deadline, meanwhile)
+            self._interruption.defer_signals()
         except BaseException as error:
             could_not_start = isinstance(error, RuntimeError) and not thread.ident
             if could_not_start or not self._interruption.is_kept:
                 raise
             self._interruption.error = error
             await _wait_until(end, deadline, meanwhile)
+            self._interruption.defer_signals()
         if not outcome.is_set:
             raise TimeoutError
         return outcome.get()
@@ -107,7 +118,7 @@ class ThreadBackend:
 
         A signal's handler raises in the main thread, and gevent's timeouts in any
         greenlet. TikTok sends new tokens only once, so the answer is awaited and stored
-        first. A second exception ends the wait.
+        first. A second exception ends the wait, and a second signal the writing.
         """
         interruption = self._interruption
         if interruption.is_kept:
@@ -119,6 +130,7 @@ class ThreadBackend:
         finally:
             error, interruption.error = interruption.error, None
             interruption.is_kept = False
+            interruption.signals.end()
             if error is not None:
                 raise error.with_traceback(None)
 
@@ -144,7 +156,7 @@ class ThreadBackend:
                 return mine.result  # type: ignore[no-any-return]
             if not wait:
                 raise InFlight
-            call.done.wait()
+            _wait(call.done)
             if call.has_result():
                 return call.result  # type: ignore[no-any-return]
 
@@ -171,7 +183,7 @@ class ThreadBackend:
     def in_background(self, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
         # uWSGI stops threads between requests unless it is told otherwise; below gevent
         # and eventlet a thread may be a greenlet, or block all greenlets.
-        if not _NO_THREADS.isdisjoint(sys.modules):
+        if any(name in sys.modules for name in _NO_THREADS):
             return False
         thread = threading.Thread(
             target=lambda: run(work()), name="tiktok-background", daemon=True
@@ -203,7 +215,8 @@ class ThreadBackend:
         _run_in_threads(waiting, limit, at_thread_end)
 
     async def call_app_code(self, call: Callable[[], Any]) -> Any:
-        return await AppCodeCall(call)
+        with self._interruption.signals.allowed():
+            return await AppCodeCall(call)
 
     async def ask_app(
         self,
@@ -219,7 +232,7 @@ class ThreadBackend:
             with outcome:
                 outcome.value = call()
 
-        await AppCodeCall(ask)
+        await self.call_app_code(ask)
         return outcome
 
 

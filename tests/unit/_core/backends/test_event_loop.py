@@ -13,6 +13,8 @@ from tiktok_oauth_middleware import StoreError
 from tiktok_oauth_middleware._core.backends.base import InFlight
 from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
 
+from ....support.patience import HANGS
+
 
 async def nothing():
     """Work without a result."""
@@ -258,6 +260,30 @@ class TestEndOfTheLoop:
         with pytest.raises(ZeroDivisionError):
             asyncio.run(main())
         assert done == [True]
+
+    def test_renewal(self):
+        """TikTok's answer counts although the task that renews the lock is cancelled."""
+        backend, begun, done = AsyncBackend(), asyncio.Event(), []
+
+        async def call():
+            begun.set()
+            for _ in range(50):
+                await asyncio.sleep(0)
+            return "answer"
+
+        async def work():
+            done.append(await backend.with_timeout(HANGS, call, nothing))
+
+        async def fail():
+            await begun.wait()
+            raise ZeroDivisionError
+
+        async def main():
+            await asyncio.gather(backend.shielded(work), fail())
+
+        with pytest.raises(ZeroDivisionError):
+            asyncio.run(main())
+        assert done == ["answer"]
 
 
 class TestOtherLoops:
