@@ -335,7 +335,10 @@ def bind_user(request: Any) -> None:
         ImproperlyConfigured: AuthenticationMiddleware does not stand before ours.
     """
     given = _check_placing(request)
-    request.user = SimpleLazyObject(partial(_bound_user, request, given))
+    # Twice: REST framework replaces `request.user` by that of its own authentication.
+    request._tiktok_user = request.user = SimpleLazyObject(
+        partial(_bound_user, request, given)
+    )
     request.auser = partial(_abound_user, request, request.auser)
 
 
@@ -361,7 +364,9 @@ def _is_over(request: Any, open_id: str | None) -> bool:
 
 
 def _bound_user(request: Any, given: Any) -> Any:
-    if not _is_over(request, request.session.get(BOUND_TO)):
+    open_id = request.session.get(BOUND_TO)
+    if not _is_over(request, open_id):
+        _end_without_user(request, open_id, given)
         return given
     request.user = given  # logout() sends it with the signal
     django_auth.logout(request)
@@ -369,8 +374,21 @@ def _bound_user(request: Any, given: Any) -> Any:
 
 
 async def _abound_user(request: Any, given: Callable[[], Awaitable[Any]]) -> Any:
-    if not _is_over(request, await request.session.aget(BOUND_TO)):
-        return await given()
+    open_id = await request.session.aget(BOUND_TO)
+    if not _is_over(request, open_id):
+        user = await given()
+        _end_without_user(request, open_id, user)
+        return user
     request.auser = given
     await django_auth.alogout(request)
     return AnonymousUser()
+
+
+def _end_without_user(request: Any, open_id: str | None, user: Any) -> None:
+    """End a TikTok session whose Django session has no user any more.
+
+    The user was deactivated without a signal, for example, or changed the password in
+    another browser.
+    """
+    if open_id is not None and not user.is_authenticated:
+        request.tiktok.end_after_response()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core import checks
-from django.urls import Resolver404, resolve
+from django.urls import Resolver404, ResolverMatch, resolve
 from django.utils.module_loading import import_string
 
 from tiktok_oauth_middleware.errors import ConfigurationError
@@ -189,24 +190,40 @@ def _path_faults(given: TikTokSettings) -> Iterator[checks.CheckMessage]:
 
 
 def _is_view(path: str) -> bool:
-    try:
-        match = resolve(path)
-    except Resolver404:
+    match = _match(path)
+    # A route that matches anything, such as that of the flat pages or of a page whose
+    # script has routes of its own, does not count.
+    if match is None or match.kwargs or match.args:
         return False
-    # A route that matches anything, such as that of the flat pages, does not count.
-    return not match.kwargs and not match.args
+    other = _match(f"{path}-{secrets.token_hex(8)}")
+    return other is None or other.route != match.route
+
+
+def _match(path: str) -> ResolverMatch | None:
+    try:
+        return resolve(path)
+    except Resolver404:
+        return None
 
 
 def _cookie_faults(given: TikTokSettings) -> Iterator[checks.CheckMessage]:
     """Report a session cookie that is missing when the browser is back from TikTok."""
-    needs_session = backend_path() is not None or given.connect_path is not None
-    if needs_session and settings.SESSION_COOKIE_SAMESITE == "Strict":
+    connects = given.connect_path is not None and not _names_users()
+    needs_session = backend_path() is not None or connects
+    if needs_session and str(settings.SESSION_COOKIE_SAMESITE).lower() == "strict":
         yield checks.Error(
             "SESSION_COOKIE_SAMESITE is 'Strict': a browser that comes back from TikTok"
             " does not send Django's session, so that nobody is signed in to Django",
             hint='set it to "Lax", which is Django\'s default',
             id="tiktok_oauth.session_samesite",
         )
+
+
+def _names_users() -> bool:
+    """Whether the project's own function says to whom accounts are connected."""
+    from .project import read_options
+
+    return read_options().current_user is not None
 
 
 # --- accounts ----------------------------------------------------------------------

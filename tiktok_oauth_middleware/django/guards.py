@@ -9,12 +9,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from inspect import iscoroutinefunction
 from typing import Any, TypeVar, overload
 
-from asgiref.sync import markcoroutinefunction
+from asgiref.sync import iscoroutinefunction
 from django.http import HttpResponse
-from django.views import View
 
 from tiktok_oauth_middleware._web.guard import Requirements, guard
 from tiktok_oauth_middleware._web.misuse import (
@@ -55,7 +53,7 @@ def requires_tiktok(*given: Any, max_age: float | None = None) -> Any:
     return functools.partial(_guarded, required=Requirements(given, max_age))
 
 
-def _guarded(view: Callable[..., Any], required: Requirements) -> Callable[..., Any]:
+def _guarded(view: Any, required: Requirements) -> Callable[..., Any]:
     if inspect.isclass(view):
         message = (
             f"requires_tiktok got the class {view.__name__}: derive it from"
@@ -63,7 +61,8 @@ def _guarded(view: Callable[..., Any], required: Requirements) -> Callable[..., 
         )
         raise TypeError(message)
     check_view(view)
-    if iscoroutinefunction(view):
+    # As `View.as_view` marks views; an object may also have an async __call__.
+    if iscoroutinefunction(view) or iscoroutinefunction(view.__call__):
 
         @functools.wraps(view)
         async def guarded_async(request: Any, *args: Any, **kwargs: Any) -> Any:
@@ -81,26 +80,23 @@ def _guarded(view: Callable[..., Any], required: Requirements) -> Callable[..., 
             return view(request, *args, **kwargs)
         return _given(refusal) if _is_dispatch_of_async(view) else refusal
 
-    # A view may be an object with an async __call__, which Django marks in this way.
-    return markcoroutinefunction(guarded) if _is_marked(view) else guarded
+    return guarded
 
 
 def _is_dispatch_of_async(view: Any) -> bool:
     """Whether a view is the method ``dispatch`` of a class with async handlers.
 
-    Such a method is no coroutine function, but Django awaits its result.
+    Such a method is no coroutine function, but Django awaits its result. Other
+    decorators may be around it.
     """
-    method = view.func if isinstance(view, functools.partial) else view
-    is_dispatch = getattr(method, "__name__", "") == "dispatch"
-    owner = getattr(method, "__self__", None)
-    return is_dispatch and bool(getattr(owner, "view_is_async", False))
-
-
-def _is_marked(view: Any) -> bool:
-    if inspect.isroutine(view):
-        return False
-    own = getattr(view, "__call__", None)  # noqa: B004 - it may be marked
-    return iscoroutinefunction(own)
+    while view is not None:
+        owner = getattr(view, "__self__", None)
+        if owner is not None:
+            is_async = bool(getattr(owner, "view_is_async", False))
+            return is_async and getattr(view, "__name__", "") == "dispatch"
+        is_partial = isinstance(view, functools.partial)
+        view = view.func if is_partial else getattr(view, "__wrapped__", None)
+    return False
 
 
 def refused(
@@ -128,18 +124,20 @@ class TikTokRequiredMixin:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        order = cls.__mro__
-        if View in order and order.index(View) < order.index(TikTokRequiredMixin):
+        bases = cls.__mro__[: cls.__mro__.index(TikTokRequiredMixin)]
+        if any(_ends_dispatch(base) for base in bases):
             message = (
                 f"TikTokRequiredMixin does not guard {cls.__name__}: list it before"
-                " Django's own base classes"
+                " the base classes that answer requests, such as Django's"
             )
             raise TypeError(message)
         if isinstance(cls.required_scopes, str):
             message = f"{cls.__name__}.required_scopes must be a tuple of scopes"
             raise TypeError(message)
-        check_scopes(tuple(cls.required_scopes))
-        check_max_age(cls.login_max_age)
+        if not _is_computed(cls.required_scopes):
+            check_scopes(tuple(cls.required_scopes))
+        if not _is_computed(cls.login_max_age):
+            check_max_age(cls.login_max_age)
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Answer the request, or refuse it before the view sees it."""
@@ -149,6 +147,25 @@ class TikTokRequiredMixin:
         if getattr(self, "view_is_async", False):
             return _given(refusal)
         return refusal
+
+
+def _ends_dispatch(base: type) -> bool:
+    """Whether a base class has a ``dispatch`` that does not call the next class's.
+
+    Not if it derives from the mixin: its author knows what it replaces.
+    """
+    method = vars(base).get("dispatch")
+    if method is None or issubclass(base, TikTokRequiredMixin):
+        return False
+    code = getattr(inspect.unwrap(method), "__code__", None)
+    if code is None:
+        return False
+    return "dispatch" not in code.co_names and "__class__" not in code.co_freevars
+
+
+def _is_computed(value: object) -> bool:
+    """Whether a class's attribute is computed for each request, as by a property."""
+    return hasattr(type(value), "__get__")
 
 
 async def _given(response: HttpResponse) -> HttpResponse:

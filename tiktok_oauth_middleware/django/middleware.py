@@ -11,10 +11,9 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import markcoroutinefunction, sync_to_async
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.core.handlers.exception import response_for_exception
 from django.http import FileResponse
 
@@ -387,27 +386,38 @@ class TikTokMiddleware:
         """Return the project's response, or ours in place of a guard's refusal."""
         auth: RequestAuth = request.tiktok
         auth._is_answered = True
-        challenge = auth._challenge
-        if challenge is not None:
-            head = ResponseHead(response.status_code, exchange.headers_of(response))
-            if challenge.is_answered_by(head):
-                challenges, mount_point = self._core.challenges, auth._mount_point
-                core_request = challenges.without_cookies(
-                    exchange.to_core_request(request, mount_point.mount)
-                )
-                answer = challenges.replacement(
-                    core_request, mount_point, auth._cached, challenge, head
-                )
-                return _changed(exchange.django_response(request, answer), change)
-        if auth._accessed or _may_look_later(auth, response):
-            exchange.mark_private(response)
-        if auth._new_cookie is not None:
-            before = exchange.headers_of(response)
-            after = with_cookie_set(before, auth._new_cookie)
-            exchange.change_headers(response, before, after)
+        refusal = self._refusal(request, auth, response)
+        if refusal is not None:
+            response = refusal
+        else:
+            if auth._accessed or _may_look_later(auth, response):
+                exchange.mark_private(response)
+            if auth._new_cookie is not None:
+                before = exchange.headers_of(response)
+                after = with_cookie_set(before, auth._new_cookie)
+                exchange.change_headers(response, before, after)
         if auth._ends and auth._cached is not None:
             return await self._ended(request, auth._cached, response)
         return _changed(response, change)
+
+    def _refusal(
+        self, request: HttpRequest, auth: RequestAuth, response: HttpResponseBase
+    ) -> HttpResponseBase | None:
+        """Return our response in place of a guard's refusal; None if there is none."""
+        challenge = auth._challenge
+        if challenge is None:
+            return None
+        head = ResponseHead(response.status_code, exchange.headers_of(response))
+        if not challenge.is_answered_by(head):
+            return None
+        challenges, mount_point = self._core.challenges, auth._mount_point
+        core_request = challenges.without_cookies(
+            exchange.to_core_request(request, mount_point.mount)
+        )
+        answer = challenges.replacement(
+            core_request, mount_point, auth._cached, challenge, head
+        )
+        return exchange.django_response(request, answer)
 
     async def _ended(
         self, request: HttpRequest, cached: CachedSession, response: HttpResponseBase

@@ -25,6 +25,7 @@ def connect() -> None:
         post_delete.connect(
             _user_deleted, sender=sender, dispatch_uid="tiktok_oauth.user_deleted"
         )
+    for sender in _with_derived(get_user_model()):
         post_save.connect(
             _user_saved, sender=sender, dispatch_uid="tiktok_oauth.user_saved"
         )
@@ -36,7 +37,17 @@ def connect() -> None:
 
 def _with_proxies(model: Any) -> list[Any]:
     """Return a model and its proxies, which send signals of their own."""
-    return [each for each in apps.get_models() if each._meta.concrete_model is model]
+    concrete = model._meta.concrete_model
+    return [
+        each
+        for each in _with_derived(concrete)
+        if each._meta.concrete_model is concrete
+    ]
+
+
+def _with_derived(model: Any) -> list[Any]:
+    """Return a model and those derived from it; saving one sends only its signal."""
+    return [each for each in apps.get_models() if issubclass(each, model)]
 
 
 def _logged_out(request: Any = None, **_: Any) -> None:
@@ -83,7 +94,9 @@ def _user_saved(
 
     is_active = created or raw or getattr(instance, "is_active", True)
     if not is_active and backend_path() is not None:
-        transaction.on_commit(partial(_end_sessions, instance.pk), using=using)
+        # A derived model may have a primary key of its own.
+        user_key = getattr(instance, get_user_model()._meta.pk.attname)
+        transaction.on_commit(partial(_end_sessions, user_key), using=using)
 
 
 def _end_sessions(user_key: Any) -> None:

@@ -79,16 +79,23 @@ class TikTokAuthentication(SessionAuthentication):
             if _lacks_user(plain):
                 return None
             user = TikTokUser(auth)
-        elif not user.is_active:
+        elif not getattr(user, "is_active", True):
             return None
         self.enforce_csrf(request)
         return user, auth
 
 
 def _django_user(request: Any) -> Any:
-    """Return the user who is signed in to Django, or None."""
-    user = getattr(request, "user", None)
-    return user if user is not None and user.is_authenticated else None
+    """Return the user who is signed in to Django, or None.
+
+    If none of a view's authentication classes found a user, REST framework has made
+    ``request.user`` anonymous, whoever is signed in to Django.
+    """
+    for name in ("user", "_tiktok_user"):
+        user = getattr(request, name, None)
+        if user is not None and user.is_authenticated:
+            return user
+    return None
 
 
 def _lacks_user(request: Any) -> bool:

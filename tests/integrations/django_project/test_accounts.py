@@ -432,6 +432,33 @@ def test_a_deactivated_user_is_signed_out(accounts):
     assert accounts.fake.count("revoke") == 0
 
 
+@pytest.mark.parametrize("url", ["/user", "/user-async"])
+def test_a_user_who_was_deactivated_without_a_signal(accounts, url):
+    """The TikTok session ends when a view finds that Django's user is gone."""
+    browser = accounts.browser()
+    browser.log_in()
+    kept = dict(browser.client.cookies)
+    get_user_model().objects.update(is_active=False)
+    assert browser.get("/who").json()["open_id"] is not None
+    assert browser.get(url).json() == NOBODY
+    thief = accounts.browser()
+    thief.client.cookies.update(kept)
+    for client in (browser, thief):
+        assert client.get("/who").json()["open_id"] is None
+
+
+@pytest.mark.parametrize("url", ["/user", "/user-async"])
+def test_a_session_of_django_that_its_user_ended(accounts, url):
+    """If Django ends the session, as at a new password, TikTok's ends, too."""
+    browser = accounts.browser()
+    browser.log_in()
+    user = get_user_model().objects.get()
+    user.set_password("new")
+    user.save()
+    assert browser.get(url).json() == NOBODY
+    assert browser.get("/who").json()["open_id"] is None
+
+
 def test_signals(accounts, sent):
     """Login, disconnect and withdrawal each send a signal with the user and the
     account.

@@ -87,7 +87,15 @@ def test_login_of_rest_framework(api, accounts):
     assert browser.api("/who").json()["open_id"] is None
 
 
-@pytest.mark.parametrize("url", ["/drf", "/drf-user"])
+def test_permission_beside_another_authentication(api, accounts):
+    """The permission knows Django's user where no authentication class reads it."""
+    browser = api.browser()
+    assert browser.api("/drf-permission").status_code == 401
+    browser.log_in()
+    assert browser.api("/drf-permission").json() == {"user": "AnonymousUser"}
+
+
+@pytest.mark.parametrize("url", ["/drf", "/drf-user", "/drf-permission"])
 def test_without_a_django_user(api, accounts, url):
     """With the backend, a request whose Django user is not active is refused."""
     browser = api.browser()
@@ -96,11 +104,12 @@ def test_without_a_django_user(api, accounts, url):
     get_user_model().objects.update(is_active=False)  # which sends no signal
     assert browser.api("/who").json()["open_id"] is not None
     refused = browser.api(url)
-    if url == "/drf":
+    if url == "/drf-user":  # as REST framework answers, if no scheme asks
+        assert refused.status_code == 403
+    else:
         assert refused.status_code == 401
         assert refused.json()["error"] == "login_required"
-    else:  # as REST framework answers, if no scheme asks for credentials
-        assert refused.status_code == 403
+    assert browser.api("/who").json()["open_id"] is None
 
 
 def test_either_of_two_permissions(api):

@@ -6,8 +6,10 @@ import secrets
 
 import pytest
 from django.core.checks import run_checks
+from django.urls import re_path
 
 from .conftest import AUTH, BACKEND, COMMON, OURS, SESSION, USUAL
+from .urls import public
 
 
 def found(*, deploy=False):
@@ -107,12 +109,25 @@ def test_a_path_that_is_a_view(project):
     assert "the path of redirect_uri is '/public'" in found()["path_taken"].msg
 
 
-def test_a_strict_session_cookie(project):
+def test_a_route_that_matches_anything(project):
+    """The page of an app with routes in its script takes none of our paths."""
+
+    class Urls:
+        urlpatterns = [re_path(r"^.*$", public)]
+
+    project.set(ROOT_URLCONF=Urls)
+    assert found() == {}
+
+
+@pytest.mark.parametrize("strict", ["Strict", "strict"])
+def test_a_strict_session_cookie(project, strict):
     """Where logins need Django's session, its cookie cannot be SameSite=Strict."""
-    project.set(SESSION_COOKIE_SAMESITE="Strict")
+    project.set(SESSION_COOKIE_SAMESITE=strict)
     assert found() == {}
     project.configure(connect_path="/auth/tiktok/connect")
     assert "Lax" in found()["session_samesite"].hint
+    project.set(TIKTOK_OAUTH_OPTIONS={"current_user": lambda request: None})
+    assert found() == {}
     project.configure(connect_path=None)
     project.set(AUTHENTICATION_BACKENDS=[BACKEND])
     assert "Lax" in found()["session_samesite"].hint

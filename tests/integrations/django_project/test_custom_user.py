@@ -22,6 +22,10 @@ class Member(AbstractUser):
 class Staff(Member):
     class Meta:
         proxy = True
+
+class Customer(Member):
+    number = models.CharField(max_length=9, primary_key=True)
+    member = models.OneToOneField(Member, models.CASCADE, parent_link=True)
 """
 SETTINGS = """
 from pathlib import Path
@@ -72,7 +76,7 @@ def who(request):
 urlpatterns = [path("who", who)]
 """
 RUN = """
-import os, sys, uuid
+import os, sys, time, uuid
 os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
 import django
 django.setup()
@@ -82,7 +86,7 @@ from django.core.management import call_command
 from django.test import Client
 from tiktok_oauth_middleware.django import installation
 from tiktok_oauth_middleware.django.models import TikTokAccount
-from people.models import Staff
+from people.models import Customer, Staff
 
 call_command("makemigrations", "people", verbosity=0)
 call_command("migrate", verbosity=0)
@@ -110,6 +114,20 @@ connect = client.post(
 )
 back = fake.consent(connect["location"]).removeprefix("https://app.example.com")
 assert client.get(back, secure=True).status_code == 303
+customer = Customer(member=user, number="7")
+customer.save_base(raw=True)  # a model that derives from the user's
+assert client.get("/who", secure=True).json() == seen
+customer.delete(keep_parents=True)
+assert client.get("/who", secure=True).json() == seen
+customer.save_base(raw=True)
+customer = Customer.objects.get()
+customer.is_active = False
+customer.save()
+time.sleep(1.1)  # as long as a process trusts a session in its memory
+assert client.get("/who", secure=True).json() == {"pk": "None", "open_id": None}
+customer.is_active = True
+customer.save()
+client, _ = log_in()
 TikTokAccount.objects.all()._raw_delete("default")  # without a signal
 accounts = installation().tokens.accounts(str(user.pk))
 assert [each.open_id for each in accounts] == [person.open_id]

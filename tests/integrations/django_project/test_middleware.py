@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.http import HttpResponse
+from django.urls import path
+from django.utils.decorators import method_decorator
+from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import TemplateView, View
 
 from tiktok_oauth_middleware.django import TikTokRequiredMixin
@@ -73,6 +78,9 @@ def test_webhook(project):
         "/decorated",
         "/decorated-class",
         "/decorated-class-async",
+        "/decorated-twice-async",
+        "/decorated-view-async",
+        "/decorated-object-async",
     ],
 )
 def test_guards(project, url):
@@ -92,12 +100,78 @@ def test_guards(project, url):
     assert project.fake.people[0].open_id in let_in.text
 
 
-def test_the_mixin_behind_djangos_classes():
+class Api(View):
+    """A class whose dispatch replaces Django's, as that of REST framework does."""
+
+    def dispatch(self, request):
+        return HttpResponse("open")
+
+
+class Calling:
+    """A mixin of a project, whose dispatch goes on to the next class."""
+
+    def dispatch(self, request):
+        return super().dispatch(request)
+
+
+class Inner(TikTokRequiredMixin, View):
+    pass
+
+
+@pytest.mark.parametrize(
+    "bases",
+    [
+        (TemplateView, TikTokRequiredMixin),
+        (Api, TikTokRequiredMixin, View),
+        (Api, Inner),
+    ],
+)
+def test_the_mixin_behind_a_class_that_answers(bases):
     """A class that lists the mixin too late would be open, and cannot be made."""
-    with pytest.raises(TypeError, match="list it before Django's own"):
-        type("Open", (TemplateView, TikTokRequiredMixin), {})
-    inner = type("Inner", (TikTokRequiredMixin, View), {})
-    assert issubclass(type("Outer", (inner, TemplateView), {}), TemplateView)
+    with pytest.raises(TypeError, match="list it before"):
+        type("Open", bases, {})
+
+
+@pytest.mark.parametrize(
+    "bases",
+    [
+        (Inner, TemplateView),
+        (TemplateView, Inner),
+        (Calling, TikTokRequiredMixin, View),
+        (LoginRequiredMixin, Inner),
+        (method_decorator(csrf_exempt, name="dispatch")(type("Inner", (Inner,), {})),),
+        (type("Own", (Inner,), {"dispatch": Api.dispatch}),),
+    ],
+)
+def test_the_mixin_before_a_class_that_answers(bases):
+    """Other orders, and a class that replaces the guard on purpose, are accepted."""
+    assert issubclass(type("Guarded", bases, {}), TikTokRequiredMixin)
+
+
+def test_scopes_that_depend_on_the_request(project):
+    """The mixin's attributes may be properties."""
+
+    class Depending(TikTokRequiredMixin, View):
+        @property
+        def required_scopes(self):
+            return (self.request.GET["scope"],)
+
+        @property
+        def login_max_age(self):
+            return 300
+
+        def get(self, request):
+            return HttpResponse("guarded")
+
+    class Urls:
+        urlpatterns = [path("depending", Depending.as_view())]
+
+    project.set(ROOT_URLCONF=Urls)
+    browser = project.browser()
+    browser.log_in()
+    assert browser.api("/depending?scope=user.info.basic").text == "guarded"
+    refused = browser.api("/depending?scope=video.upload")
+    assert refused.json()["missing"] == ["video.upload"]
 
 
 def test_missing_scope(project):

@@ -10,6 +10,7 @@ from django.urls import path
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import cache_page
+from django.views.decorators.csrf import csrf_exempt
 
 from tiktok_oauth_middleware import ConfigurationError
 from tiktok_oauth_middleware.django import TikTokRequiredMixin, requires_tiktok
@@ -128,10 +129,24 @@ class DecoratedClass(View):
         return HttpResponse(f"decorated {request.tiktok.open_id}")
 
 
-@method_decorator(requires_tiktok, name="dispatch")
-class DecoratedClassAsync(View):
+class OpenAsync(View):
     async def get(self, request):
         return HttpResponse(f"decorated {request.tiktok.open_id}")
+
+
+@method_decorator(requires_tiktok, name="dispatch")
+class DecoratedClassAsync(OpenAsync):
+    pass
+
+
+@method_decorator([requires_tiktok, csrf_exempt], name="dispatch")
+class DecoratedTwiceAsync(OpenAsync):
+    pass
+
+
+class CallableAsync:
+    async def __call__(self, request):
+        return HttpResponse(f"object {request.tiktok.open_id}")
 
 
 def streaming(request):
@@ -187,6 +202,7 @@ def api_patterns():
     """Return the pages of REST framework and Ninja, which are loaded when asked for."""
     from django.contrib.auth import authenticate, login, logout
     from ninja import NinjaAPI
+    from rest_framework.authentication import BasicAuthentication
     from rest_framework.decorators import (
         api_view,
         authentication_classes,
@@ -207,6 +223,12 @@ def api_patterns():
     def drf(request):
         user = request.user
         return Response({"user": str(user), "open_id": request.auth.open_id})
+
+    @api_view(["GET"])
+    @authentication_classes([BasicAuthentication])
+    @permission_classes([TikTokPermission])
+    def drf_permission(request):
+        return Response({"user": str(request.user)})
 
     @api_view(["GET"])
     @authentication_classes([TikTokAuthentication])
@@ -264,6 +286,7 @@ def api_patterns():
 
     return [
         path("drf", drf),
+        path("drf-permission", drf_permission),
         path("drf-uploads", drf_uploads),
         path("drf-user", drf_user),
         path("drf-key", drf_key),
@@ -296,6 +319,9 @@ urlpatterns = [
     path("decorated", Decorated.as_view()),
     path("decorated-class", DecoratedClass.as_view()),
     path("decorated-class-async", DecoratedClassAsync.as_view()),
+    path("decorated-twice-async", DecoratedTwiceAsync.as_view()),
+    path("decorated-view-async", requires_tiktok(OpenAsync.as_view())),
+    path("decorated-object-async", requires_tiktok(CallableAsync())),
     path("streaming", streaming),
     path("file", file),
     path("broken", broken),
