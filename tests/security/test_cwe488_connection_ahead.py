@@ -720,3 +720,53 @@ def test_proxy(server, world, monkeypatch, fault):
     assert found == (AWAY if fault == "close" else RIGHT)
     assert server.connections() == ([1] if fault == "close" else [1, 2])
     assert len(proxy.asked) == server.accepted
+
+
+class Unclosable:
+    """A connection on which data arrives, and whose closing fails."""
+
+    def get_extra_info(self, _):
+        return self
+
+    def settimeout(self, _): ...
+
+    def recv(self, _):
+        return b"data"
+
+    async def read(self, _):
+        return b"data"
+
+    def close(self):
+        raise OSError
+
+    async def aclose(self):
+        raise OSError
+
+
+def test_closing_fails_in_a_thread(monkeypatch):
+    """A connection whose closing fails prevents neither a login nor the next one."""
+    monkeypatch.setattr(ahead, "PAUSE", 0)
+    monkeypatch.setattr(ahead, "CHECK_EVERY", 0)
+    opened = ahead.BlockingAhead(None, Unclosable)
+    assert opened.may_begin()
+    run(opened.run())
+    monkeypatch.setattr(opened, "_lifetime", ahead.LIFETIME)
+    assert opened.may_begin()
+    opened._stream = Unclosable()
+    assert opened.take() is None
+    opened._stream = Unclosable()
+    opened.after_fork()
+
+
+async def test_closing_fails_in_an_event_loop(monkeypatch):
+    """It does not end Trio either, as an exception in the background would."""
+    monkeypatch.setattr(ahead, "PAUSE", 0)
+
+    async def open_stream():
+        return Unclosable()
+
+    opened = ahead.AsyncAhead(None, open_stream)
+    assert opened.may_begin()
+    await opened.run()
+    monkeypatch.setattr(opened, "_lifetime", ahead.LIFETIME)
+    assert opened.may_begin()

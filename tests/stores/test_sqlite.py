@@ -89,7 +89,7 @@ def test_only_the_owner_may_read(store: SQLiteStore, path: Path) -> None:
 def test_writes_are_on_the_disk(store: SQLiteStore) -> None:
     """The database uses a WAL, and every commit is synchronous."""
     store.get("row")
-    execute = store._local.execute
+    execute = store._local.connection.execute
     assert execute("PRAGMA journal_mode").fetchone()[0] == b"wal"
     assert execute("PRAGMA synchronous").fetchone()[0] == 2
 
@@ -134,6 +134,60 @@ def test_close_closes_the_connections_of_all_threads(store: SQLiteStore) -> None
     closed.set()
     thread.join()
     assert report == [None]
+
+
+CLOSED_IN_USE = """
+import sys, time
+from contextlib import suppress
+from threading import Barrier, Thread
+
+from tiktok_oauth_middleware import SQLiteStore, StoreError
+
+sys.setswitchinterval(1e-6)
+store, go_on, failures = SQLiteStore(sys.argv[1], timeout=60), Barrier(4), []
+store.compare_and_set("row", None, b"value", 60)
+
+def use(call, times):
+    go_on.wait()
+    for number in range(times):
+        try:
+            with suppress(StoreError):  # closed twice during one call
+                assert call(number)
+        except Exception as error:
+            failures.append(repr(error))
+
+calls = (
+    (lambda _: store.get("row") == b"value", 300),
+    (lambda _: store.keys("ro") == ["row"], 300),
+    (lambda number: store.compare_and_set(f"other {number}", None, b"1", 60), 30),
+)
+threads = [Thread(target=use, args=call) for call in calls]
+for thread in threads:
+    thread.start()
+go_on.wait()
+while any(thread.is_alive() for thread in threads):
+    store.close()
+    time.sleep(0.001)
+print({*failures} or "ok")
+"""
+
+
+def test_closed_while_it_is_used(path: Path) -> None:
+    """close() waits for the statements of other threads; the process goes on."""
+    command = [sys.executable, "-c", CLOSED_IN_USE, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
+
+
+def test_closed_during_a_call(store: SQLiteStore) -> None:
+    """A call whose connection another thread closes is made on a new one."""
+    store.get("row")
+    store._local.connection.close()
+    assert store.compare_and_set("row", None, b"value", 60)
+    store._local.connection.close()
+    assert store.get("row") == b"value"
+    store._local.connection.close()
+    assert store.keys("row") == ["row"]
 
 
 def test_connection_is_closed_with_its_thread(store: SQLiteStore) -> None:

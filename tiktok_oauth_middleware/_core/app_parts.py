@@ -130,7 +130,8 @@ def _values(value: Any) -> Iterable[Any]:
         value = value.values()
     elif not isinstance(value, list | tuple | set | frozenset):
         return (value,)
-    return itertools.islice(value, _MOST_PARTS)
+    # A copy, since other threads may change the container meanwhile.
+    return [*itertools.islice(value, _MOST_PARTS)]
 
 
 def _mentioned(function: Any, code: CodeType) -> Iterator[Any]:
@@ -150,7 +151,7 @@ def _fields(part: Any) -> Iterator[Any]:
     if isinstance(attributes, dict):
         yield from [*attributes.values()]
     for kind in type(part).__mro__:
-        for member in vars(kind).values():
+        for member in [*vars(kind).values()]:
             if isinstance(member, MemberDescriptorType):  # a slot
                 with suppress(AttributeError):
                     yield member.__get__(part)

@@ -131,7 +131,7 @@ class BlockingAhead(_Ahead):
         self._leave[:] = [threading.Event()]
         self._is_under_way = False
         if stream is not None:
-            stream.close()
+            _close(stream)
 
     def may_begin(self) -> bool:
         with self._lock:
@@ -163,7 +163,7 @@ class BlockingAhead(_Ahead):
         """Whether nothing has arrived on a stream; else close it."""
         if _is_silent(stream.get_extra_info("socket")):
             return True
-        stream.close()
+        _close(stream)
         self._ended_by_server(self.now() - self._opened_at)
         return False
 
@@ -175,7 +175,7 @@ class BlockingAhead(_Ahead):
     def _drop(self) -> None:
         stream = self._pop()
         if stream is not None:
-            stream.close()
+            _close(stream)
 
     def take(self) -> Any:
         """Return the waiting stream, on which nothing has arrived; None without one."""
@@ -189,6 +189,12 @@ class BlockingAhead(_Ahead):
         """Close the connection."""
         self._drop()
         _set_all(self._leave)
+
+
+def _close(stream: Any) -> None:
+    """Close a connection; a network that is gone must not fail a login."""
+    with suppress(OSError):
+        stream.close()
 
 
 def _set_all(events: Sequence[threading.Event]) -> None:
@@ -299,7 +305,9 @@ class _Waiting:
 
         stream, self.stream = self.stream, None
         if stream is not None:
-            with CancelScope(shield=True):
+            # A network that is gone must not fail the login; and Trio ends with an
+            # exception of a task in the background.
+            with CancelScope(shield=True), suppress(Exception):
                 await stream.aclose()
 
     async def take(self) -> Any:

@@ -65,7 +65,7 @@ def _takes(app: Any, count: int) -> bool:
 #: Each unguarded view that was given to a guard, with the guarded views made from it. A
 #: guarded view that no route uses and that was a local variable is often
 #: garbage-collected before the app starts; its unguarded view is still listed here.
-_guards: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = (
+_guards: weakref.WeakKeyDictionary[Any, weakref.WeakKeyDictionary[Any, None]] = (
     weakref.WeakKeyDictionary()
 )
 
@@ -100,7 +100,7 @@ def guarded_by(view: Any, guarded: Any) -> Any:
     """Record that a guard was put around a view, and return the guarded view."""
     # An object that cannot be hashed or weakly referenced is not recorded.
     with contextlib.suppress(TypeError):
-        _guards.setdefault(view, weakref.WeakSet()).add(guarded)
+        _guards.setdefault(view, weakref.WeakKeyDictionary())[guarded] = None
     return guarded
 
 
@@ -119,9 +119,9 @@ def check_guards(app: object) -> None:
     reached = {id(inner) for view in direct.values() for inner in _layers(view)}
     open_views = [
         view
-        for view, guarded in list(_guards.items())
+        for view in _alive(_guards)
         if any(id(inner) in direct for inner in _layers(view))
-        and not any(id(one) in reached for one in guarded)
+        and not any(id(one) in reached for one in _alive(_guards[view]))
     ]
     if open_views:
         names = ", ".join(sorted({_name(view) for view in open_views}))
@@ -133,6 +133,12 @@ def check_guards(app: object) -> None:
         raise ConfigurationError(message)
 
 
+def _alive(keys: weakref.WeakKeyDictionary[Any, Any]) -> list[Any]:
+    """Return a dictionary's keys, which other threads may change meanwhile."""
+    found = [reference() for reference in keys.keyrefs()]
+    return [key for key in found if key is not None]
+
+
 def _views(part: Any) -> Iterator[Any]:
     """Yield the views that a route or a Flask app calls."""
     attributes = getattr(part, "__dict__", None)
@@ -142,7 +148,7 @@ def _views(part: Any) -> Iterator[Any]:
         yield attributes["endpoint"]
     views = attributes.get("view_functions")
     if isinstance(views, dict):
-        yield from views.values()
+        yield from [*views.values()]
 
 
 def _layers(view: Any) -> Iterator[Any]:

@@ -121,38 +121,39 @@ class SQLiteStore:
     def _begin(self) -> None:
         self._writing = threading.Lock()
         self._local = threading.local()
-        self._open_here: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        # Not a WeakSet: its iteration fails if a thread ends meanwhile.
+        self._open_here: weakref.WeakKeyDictionary[_Connection, None] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def __repr__(self) -> str:
         return f"SQLiteStore({str(self._path)!r})"
 
     def get(self, key: str) -> bytes | None:
         """Return the value, or None if there is none or it has expired."""
-        try:
-            execute = self._local.execute
-        except AttributeError:
-            self._connect()
-            execute = self._local.execute
-        try:
-            # fetchall, for one row: an exhausted cursor holds no snapshot open,
-            # even if it is collected late.
-            rows = execute(_GET, (key, self._clock())).fetchall()
-        except FileChangedError as error:
-            self._drop_after(error)
-            rows = self._rows_again(key)
-        except sqlite3.Error as error:
-            self._drop_after(error)
-            raise_store_error("read", error)
+        rows = self._read(_GET, (key, self._clock()))
         return _as_bytes(rows[0][0]) if rows else None
 
-    def _rows_again(self, key: str) -> list[Any]:
-        """Return the rows that a new connection reads."""
-        self._connect()
+    def _read(
+        self, statement: str, values: tuple[Any, ...], *, is_second: bool = False
+    ) -> list[Any]:
+        """Return the rows of a query."""
         try:
-            rows: list[Any] = self._local.execute(_GET, (key, self._clock())).fetchall()
+            connection = self._local.connection
+        except AttributeError:
+            connection = self._connect()
+        try:
+            with connection.in_use:
+                # fetchall, also for one row: an exhausted cursor holds no snapshot
+                # open, even if it is collected late.
+                rows: list[Any] = connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             self._drop_after(error)
-            raise_store_error("read", error)
+            # The file has changed, or another thread has closed the store.
+            is_outdated = isinstance(error, FileChangedError | sqlite3.ProgrammingError)
+            if is_second or not is_outdated:
+                raise_store_error("read", error)
+            return self._read(statement, values, is_second=True)
         return rows
 
     def compare_and_set(
@@ -214,23 +215,18 @@ class SQLiteStore:
         return [key.decode(errors="replace") for (key,) in rows]
 
     def _selected(self, statement: str, start: str, prefix: str) -> list[Any]:
-        handle = self._connection().handle
-        try:
-            # A range, not a pattern, so that no character of the prefix is special.
-            values = (start, prefix + "\U0010ffff", self._clock())
-            with closing(handle.execute(statement, values)) as rows:
-                return rows.fetchall()
-        except sqlite3.Error as error:
-            self._drop_after(error)
-            raise_store_error("read", error)
+        # A range, not a pattern, so that no character of the prefix is special.
+        return self._read(statement, (start, prefix + "\U0010ffff", self._clock()))
 
     def close(self) -> None:
         """Close the connections of all threads of this process.
 
-        A later call opens the same file again.
+        A statement that is being executed is finished first. A later call opens the
+        same file again.
         """
-        with self._opening:  # a thread that connects now adds its connection to the set
-            connections = list(self._open_here)
+        with self._opening:  # a thread that connects now adds its connection to these
+            found = [reference() for reference in self._open_here.keyrefs()]
+        connections = [connection for connection in found if connection is not None]
         self._begin()
         for connection in connections:
             connection.close()
@@ -251,14 +247,14 @@ class SQLiteStore:
         """Return the result of a transaction; it may be called twice."""
         # SQLite serves waiting writers in no order and sleeps between tries, so some
         # would time out: the threads of one process queue for this lock first.
-        deadline = time.monotonic() + self._timeout
-        if not self._writing.acquire(timeout=self._timeout):
+        deadline, writing = time.monotonic() + self._timeout, self._writing
+        if not writing.acquire(timeout=self._timeout):
             message = "SQLite could not write: other threads took too long"
             raise StoreError(message)
         try:
             return self._write_in_turn(write, deadline)
         finally:
-            self._writing.release()
+            writing.release()  # not `self._writing`, which `close` replaces
 
     def _write_in_turn(
         self, write: Callable[[sqlite3.Connection], T], deadline: float
@@ -266,18 +262,17 @@ class SQLiteStore:
         is_second = False
         while True:
             try:
-                handle = self._connection().handle
+                connection = self._connection()
                 self._check_same_file()
                 # The time spent in the queue counts against the timeout.
                 left = max(0.0, deadline - time.monotonic())
-                with longer_timeout(handle, left):
+                handle = connection.handle
+                with connection.in_use, longer_timeout(handle, left):
                     done = write(handle)
-                self._sweep(handle)
+                    self._sweep(handle)
             except sqlite3.Error as error:
                 self._drop_after(error)
-                # A connection that was opened while the file could not be written
-                # stays read-only for as long as it lives.
-                if is_second or not error_name(error).startswith("SQLITE_READONLY"):
+                if is_second or not error_name(error).startswith(_WRITE_AGAIN_AFTER):
                     raise_store_error("write", error)
                 is_second = True
             else:
@@ -292,7 +287,6 @@ class SQLiteStore:
         if not error_name(error).startswith(_REOPEN_AFTER):
             return
         connection = self._local.__dict__.pop("connection", None)
-        self._local.__dict__.pop("execute", None)
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
@@ -319,11 +313,10 @@ class SQLiteStore:
         local, open_here = self._local, self._open_here
         with self._opening:
             self._make_file()
-            handle, execute = self._open()
-            connection = _Connection(handle)
+            connection = _Connection(*self._open())
             self._file = self._file or self._identity()
-            open_here.add(connection)
-        local.connection, local.execute = connection, execute
+            open_here[connection] = None
+        local.connection = connection
         return connection
 
     def _open(self) -> tuple[sqlite3.Connection, Callable[..., Any]]:
@@ -405,18 +398,24 @@ def _as_bytes(value: object) -> bytes:
 
 
 class _Connection:
-    """Closes a connection of SQLite with the thread that it belongs to."""
+    """A connection of one thread, closed when the thread or the store is."""
 
-    __slots__ = ("__weakref__", "handle")
+    __slots__ = ("__weakref__", "execute", "handle", "in_use")
 
-    def __init__(self, handle: sqlite3.Connection) -> None:
+    def __init__(self, handle: sqlite3.Connection, execute: Callable[..., Any]) -> None:
         self.handle = handle
+        #: Executes a read.
+        self.execute = execute
+        #: Held during a statement: closing the connection in another thread meanwhile
+        #: would end the process with a segmentation fault.
+        self.in_use = threading.Lock()
         # Not in `__del__`: if both are collected in one cycle, Python 3.13 and newer
         # may finalize the handle first, and warn that it was not closed.
         weakref.finalize(self, _close_collected, handle, os.getpid()).atexit = False
 
     def close(self) -> None:
-        self.handle.close()
+        with self.in_use:
+            self.handle.close()
 
 
 def _close_collected(handle: sqlite3.Connection, process: int) -> None:
@@ -432,6 +431,9 @@ def _close_collected(handle: sqlite3.Connection, process: int) -> None:
 _parents: list[sqlite3.Connection] = []
 
 
+#: Errors after which a write is tried on a new connection: one that was opened while
+#: the file could not be written stays read-only, or another thread closed the store.
+_WRITE_AGAIN_AFTER = ("SQLITE_READONLY", "ProgrammingError")
 #: Errors that persist on a connection even after the file has been repaired.
 _REOPEN_AFTER = (
     "SQLITE_READONLY",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from functools import partial
+from inspect import CO_GENERATOR
 from typing import Annotated
 
 import httpx2
@@ -31,6 +33,8 @@ from tiktok_oauth_middleware import (
 from tiktok_oauth_middleware import fastapi as for_fastapi
 from tiktok_oauth_middleware import flask as for_flask
 from tiktok_oauth_middleware import starlette as for_starlette
+from tiktok_oauth_middleware._core.app_parts import parts_of
+from tiktok_oauth_middleware._web.misuse import check_guards, guarded_by
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
 from ...conftest import API, ORIGIN, make_settings
@@ -686,3 +690,67 @@ def test_a_proxy_is_not_an_app():
         assert request is not None
 
     assert list(parts_of(app, guess=True)) == [app]
+
+
+class Busy:
+    """A view; when it is inspected, another thread changes the app."""
+
+    def __init__(self, change):
+        self._change = change
+
+    def __call__(self): ...
+
+    @property
+    def __class__(self):
+        self._change()
+        return type(self)
+
+
+@pytest.mark.parametrize("kind", ["dict", "set", "class"])
+def test_app_that_changes_meanwhile(kind):
+    """Views that another thread adds while an app is inspected are no error."""
+    names = (f"view_{number}" for number in range(1000))
+
+    class Holder:
+        """An app with views."""
+
+    def change():
+        if kind == "class":
+            setattr(Holder, next(names), 1)
+        elif kind == "dict":
+            app.views[next(names)] = 1
+        else:
+            app.views.add(next(names))
+
+    app, one, two = Holder(), Busy(change), Busy(change)
+    if kind == "class":
+        Holder.one, Holder.two = one, two
+    else:
+        app.views = {one, two} if kind == "set" else {"one": one, "two": two}
+    assert app in [*parts_of(app, guess=True)]
+
+
+def test_guards_that_are_added_meanwhile():
+    """Guards that another thread adds during the check are no error."""
+
+    def view(): ...
+
+    def add(_, event, __):
+        if event == "line":
+            new, guarded = partial(view), partial(view)
+            kept.append((guarded_by(new, guarded), guarded_by(view, guarded), new))
+        return add
+
+    def trace(frame, *_):
+        # The loops of weakref's own classes, between whose steps threads change.
+        is_weakref = frame.f_globals["__name__"] in {"weakref", "_weakrefset"}
+        return add if is_weakref and frame.f_code.co_flags & CO_GENERATOR else None
+
+    kept = [guarded_by(view, partial(view)) for _ in range(3)]
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with pytest.raises(ConfigurationError):
+            check_guards(Starlette(routes=[Route("/", view)]))
+    finally:
+        sys.settrace(before)
