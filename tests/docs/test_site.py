@@ -272,6 +272,11 @@ FIRST_HITS = {
     "scopes": "guide/concepts.html",
     "Celery": "guide/jobs.html",
     "PostgreSQL": "stores/databases.html",
+    "SQLite": "stores/which-store.html",
+    "Redis": "stores/which-store.html",
+    "pytest": "guide/testing.html",
+    "session": "guide/sessions.html",
+    "CSP": "guide/button.html",
     "test": "guide/testing.html",
 }
 
