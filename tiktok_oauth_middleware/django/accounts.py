@@ -381,6 +381,11 @@ async def _abound_user(request: Any, given: Callable[[], Awaitable[Any]]) -> Any
         return user
     request.auser = given
     await django_auth.alogout(request)
+    request.auser = _anonymous  # `given` keeps the user, and alogout() leaves that
+    return AnonymousUser()
+
+
+async def _anonymous() -> AnonymousUser:
     return AnonymousUser()
 
 

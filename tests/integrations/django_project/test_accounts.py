@@ -136,9 +136,11 @@ def test_djangos_logout_ends_ours(accounts, url):
     assert "disable_auto_auth=1" in there
 
 
-@pytest.mark.parametrize("url", ["/user", "/user-async"])
+@pytest.mark.parametrize("url", ["/user", "/user-async", "/user-twice"])
 def test_djangos_session_ends_with_tiktoks(accounts, url):
-    """A withdrawal ends the Django session that the TikTok login began."""
+    """A withdrawal ends the Django session that the TikTok login began; each call of
+    ``request.auser`` in a request finds that.
+    """
     browser = accounts.browser()
     browser.log_in()
     headers, body = accounts.fake.disconnect()

@@ -83,6 +83,11 @@ async def django_user_async(request):
     )
 
 
+async def django_user_twice(request):
+    await request.auser()
+    return await django_user_async(request)
+
+
 def django_login(request):
     from django.contrib.auth import authenticate, login
 
@@ -311,6 +316,7 @@ urlpatterns = [
     path("uploads", uploads),
     path("user", django_user),
     path("user-async", django_user_async),
+    path("user-twice", django_user_twice),
     path("django-login", django_login),
     path("django-logout", django_logout),
     path("django-logout-async", django_logout_async),
