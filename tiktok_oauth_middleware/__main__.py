@@ -74,7 +74,7 @@ def _marked(arguments: Sequence[str] | None) -> list[str]:
     return given
 
 
-#: An argument that begins with one dash and is no option: ``-h`` is the only short one.
+#: An argument that begins with one dash and is not ``-h``, the only short option.
 _OPEN_ID = re.compile(r"-[^-].+", re.DOTALL)
 
 
@@ -221,7 +221,7 @@ def _settings(named: str | None) -> TikTokSettings:
 
     Raises:
         ConfigurationError: they are wrong.
-        _Misused: there are none.
+        _Misused: there are no settings.
     """
     if named is None:
         return TikTokSettings.from_env()
@@ -277,7 +277,7 @@ def _mount(text: str) -> str:
 
 
 def _is_in_colour() -> bool:
-    """Whether to use colours: on a terminal that can, unless NO_COLOR is set."""
+    """Whether to use colours: on a terminal that has them, unless NO_COLOR is set."""
     silent = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return sys.stdout.isatty() and not silent
 
@@ -397,7 +397,7 @@ def _port(text: str) -> int:
     """Return a port from the command line, 0 for any free one.
 
     Raises:
-        ArgumentTypeError: it is none.
+        ArgumentTypeError: it is not a port.
     """
     if not re.fullmatch("[0-9]{1,5}", text) or int(text) > _LAST_PORT:
         message = f"{one_line(text)!r} is no port; it must be 0 to {_LAST_PORT}"

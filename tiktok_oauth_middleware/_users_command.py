@@ -69,7 +69,7 @@ class Report(NamedTuple):
     err: TextIO
     #: Returns the sentence about a number of records that cannot be opened.
     unreadable: Callable[[int], str]
-    #: Whether to show progress where `err` is no terminal.
+    #: Whether to show progress where `err` is not a terminal.
     progress: bool = False
     #: Whether the last line counts only the users that are listed.
     is_brief: bool = False
@@ -137,7 +137,7 @@ def _number(text: str, most: float, unit: str) -> float:
     """Return a number from the command line; argparse prints what is wrong with it.
 
     Raises:
-        ArgumentTypeError: it is none, or out of bounds, as infinity and NaN are.
+        ArgumentTypeError: not a number, or out of bounds, as infinity and NaN are.
     """
     try:
         number = float(text)

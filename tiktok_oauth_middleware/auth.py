@@ -78,7 +78,7 @@ class Login:
     open_id: str
     #: The scopes that the user granted.
     scopes: frozenset[str]
-    #: The user's profile, by granted scope.
+    #: The user's profile, as far as scopes were granted.
     user: User
     #: The path of this site that the login leads to.
     next: str = "/"
@@ -181,7 +181,7 @@ class TikTokAuth:
 
     @property
     def user(self) -> User | None:
-        """The user's profile by granted scope, or None if the request is anonymous.
+        """The user's profile, as far as scopes were granted; None if anonymous.
 
         It is at most ``profile_max_age`` old, unless TikTok did not answer. If it is
         read and its avatar link has expired, the user's next request renews it.
@@ -261,7 +261,7 @@ class TikTokAuth:
         Raises:
             ConfigurationError: a scope is in neither list, and could not be requested;
                 or data is carried, and the response has begun.
-            ValueError: `carry` is no mapping from strings to strings, or too long.
+            ValueError: `carry` is not a mapping of strings to strings, or too long.
         """
         if carry is not None:
             self._mount_point.check_carried(carry)
@@ -411,7 +411,7 @@ class SignedInAuth(TikTokAuth):
 
     @property
     def user(self) -> User:
-        """The user's profile by granted scope."""
+        """The user's profile, as far as scopes were granted."""
         return cast("User", super().user)
 
     @property

@@ -71,7 +71,7 @@ def raise_for_tiktok(response: R) -> R:
 
     Raises:
         TikTokUnavailable: a status of 5xx or 429, a temporary error such as
-            ``rate_limit_exceeded``, or a failure whose body is no JSON object.
+            ``rate_limit_exceeded``, or a failure whose body is not a JSON object.
         TikTokError: any other error, with TikTok's code and log_id.
     """
     body, status = response.content, response.status_code
@@ -127,7 +127,7 @@ class TikTokBearer(_Auth):
                 Retry-After, else 1, 2, 4 ... up to 60 seconds.
 
         Raises:
-            ConfigurationError: `rate_limit_retries` is no number of times.
+            ConfigurationError: `rate_limit_retries` is not a number of times.
         """
         if type(rate_limit_retries) is not int or rate_limit_retries < 0:
             message = (

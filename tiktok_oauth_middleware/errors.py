@@ -202,7 +202,7 @@ class GrantRevoked(TikTokError):
 
 
 class TikTokUnavailable(TikTokError):
-    """No usable answer now: a timeout, 5xx, 429, or a body that is no JSON object."""
+    """No usable answer now: a timeout, 5xx, 429, or a body that is not JSON."""
 
     code = "tiktok_unavailable"
     status = 503

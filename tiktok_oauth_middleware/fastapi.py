@@ -139,7 +139,7 @@ def recent_tiktok_auth(
         max_age: the most seconds since the login. Fewer than 10 count as 10.
 
     Raises:
-        TypeError: `max_age` is no number.
+        TypeError: `max_age` is not a number.
         ValueError: it is negative or not finite.
     """
     # None would mean no limit, and may come from a misspelt setting.
@@ -258,8 +258,8 @@ def requires_tiktok(*given: Any, max_age: float | None = None) -> Any:
 
     Raises:
         ConfigurationError: at a request, if there is no middleware around the app; when
-            the app starts, if the guard stands above the route's decorator.
-        TypeError: the argument is no operation, or `max_age` is no number.
+            the app starts, if the guard is above the route's decorator.
+        TypeError: the argument is not an operation, or `max_age` is not a number.
         ValueError: a scope is not the name of one, or `max_age` is negative or not
             finite.
     """

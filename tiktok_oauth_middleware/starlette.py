@@ -83,8 +83,8 @@ def requires_tiktok(*given: Any, max_age: float | None = None) -> Any:
 
     Raises:
         ConfigurationError: at a request, if there is no middleware around the app; when
-            the app starts, if the guard stands above a route's decorator.
-        TypeError: the argument is no view, or `max_age` is no number.
+            the app starts, if the guard is above a route's decorator.
+        TypeError: the argument is not a view, or `max_age` is not a number.
         ValueError: a scope is not the name of one, or `max_age` is negative or not
             finite.
     """

@@ -66,8 +66,8 @@ class TikTokTokens:
         """Take the settings and store of the web app; nothing is opened yet.
 
         Raises:
-            ConfigurationError: `settings` is no `TikTokSettings`, `store` is no store,
-                or `on_event` or `clock` is no function.
+            ConfigurationError: `settings` is not a `TikTokSettings`, `store` is not a
+                store, or `on_event` or `clock` is not a function.
         """
         check_options(settings, store, {"on_event": on_event, "clock": clock})
         self._settings = settings
@@ -277,7 +277,7 @@ class TikTokTokens:
     def accounts(self, user_id: str) -> list[ConnectedAccount]:
         """Return the TikTok accounts that are connected to a user of the app.
 
-        The longest connected comes first. `disconnect` ends a connection; to delete a
+        The oldest connection comes first. `disconnect` ends a connection; to delete a
         user of the app, do that for each of their accounts.
 
         Args:
@@ -338,7 +338,7 @@ class TikTokTokens:
             session that has ended already.
 
         Raises:
-            TypeError: `session_id` is no string.
+            TypeError: `session_id` is not a string.
             StoreError: the store failed; the session may live on.
         """
         return run(self._end_session(self._sync_service(), open_id, session_id))
@@ -362,7 +362,7 @@ class TikTokTokens:
             How many sessions were ended.
 
         Raises:
-            TypeError: `session_id` is no string.
+            TypeError: `session_id` is not a string.
             StoreError: the store failed; the sessions may live on.
         """
         return run(self._end_others(self._sync_service(), open_id, session_id))

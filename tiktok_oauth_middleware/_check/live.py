@@ -29,7 +29,7 @@ from tiktok_oauth_middleware.errors import GrantRevoked, TikTokError, TikTokUnav
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
-#: A code that TikTok's logs show as a check; it does not look like a real one.
+#: A code that is recognizable as a check in TikTok's logs, and unlike a real one.
 CODE = "check-live-sends-a-code-that-cannot-be-right"
 
 

@@ -35,7 +35,7 @@ _NAMES = (
     "original_router",  # of a router that FastAPI includes
     "mounts",  # Werkzeug's DispatcherMiddleware
 )
-#: Most parts to examine, and most entries of one container: more than any site has.
+#: The most parts to examine, and entries of one container: more than any site has.
 _MOST_PARTS = 2000
 _STARLETTE = ("starlette", "fastapi")
 #: Objects of these libraries keep no app under a name that is not listed above.

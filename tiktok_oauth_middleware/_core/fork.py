@@ -24,7 +24,7 @@ _forkable: weakref.WeakSet[Forkable] = weakref.WeakSet()
 
 
 def register_after_fork(forkable: Forkable) -> None:
-    """Have ``forkable.after_fork()`` called in every child process; refers weakly."""
+    """Have ``forkable.after_fork()`` called in every child; keeps a weak reference."""
     _forkable.add(forkable)
 
 

@@ -18,7 +18,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 #: Longest query that is read, in bytes.
 QUERY_LIMIT = 64 * 1024
-#: Most pairs in a query. A login has two, a callback from TikTok five.
+#: The most pairs in a query. A login has two, a callback from TikTok five.
 _PAIRS = 256
 #: Longest encoded value, in bytes: a `next` of 2,048 bytes can take 6,144.
 LONGEST_VALUE = 8192
@@ -33,7 +33,7 @@ _IN_COOKIE = _PRINTABLE.translate(None, b' ",;\\')
 
 
 class FinishedLogin(NamedTuple):
-    """The facts for an integration about a login that signed its browser in."""
+    """For an integration: the facts about a login that signed its browser in."""
 
     #: The path that the login led to.
     return_to: str

@@ -71,7 +71,7 @@ class LockHandle:
             return await self._call(self._lock.renew, ttl) is not False
 
     def keep_renewed(self, ttl: float) -> AbstractContextManager[bool]:
-        """Renew the lock from a thread inside the block; False if that cannot be."""
+        """Renew the lock by a thread inside the block; False if that is impossible."""
         if self._renew_blocking is None:
             return nullcontext(enter_result=False)
         return renewed_by_thread(self._renew_here, ttl)
@@ -145,7 +145,7 @@ class StoreAdapter:
     async def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Replace `old` by `new`; return whether `old` was there."""
+        """Replace `old` with `new`; return whether `old` was there."""
         swapped: bool = await self._call("compare_and_set", key, old, new, ttl)
         return swapped
 

@@ -17,9 +17,10 @@ from urllib.parse import unquote_to_bytes
 
 #: Names whose values occur nowhere in the copy.
 _SECRET = (b"code", b"state")
-#: A shorter value is no code or state of TikTok's, and may occur anywhere by chance.
+#: A shorter value is neither a code nor a state of TikTok's, and may occur anywhere by
+#: chance.
 _SHORTEST = 8
-#: Most values that are searched for: one code and one state, as sent and decoded. A
+#: The most values that are searched for: one code and one state, as sent and decoded. A
 #: callback that repeats either is refused before any of the app's code runs, and a
 #: client could otherwise make every text be searched thousands of times.
 _MOST = 4

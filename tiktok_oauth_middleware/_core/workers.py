@@ -19,7 +19,7 @@ from typing import Any
 #: Names of servers: of both the command and the package.
 _SERVERS = ("gunicorn", "uvicorn", "hypercorn", "granian", "fastapi", "uwsgi")
 _VARIABLES = ("WEB_CONCURRENCY", "UVICORN_WORKERS", "GRANIAN_WORKERS")
-#: Variables that platforms set, which start and end instances with the requests.
+#: Variables of platforms that start and end instances with the requests.
 _PLATFORMS = {
     "AWS_LAMBDA_FUNCTION_NAME": "AWS Lambda",
     "FUNCTIONS_WORKER_RUNTIME": "Azure Functions",
@@ -27,7 +27,7 @@ _PLATFORMS = {
     "K_SERVICE": "Cloud Run",
 }
 _FLAG = re.compile(r"(?:--workers|--processes|-w)(?:[= ])?([0-9]+)")
-#: Most frames of the stack that are examined.
+#: The most frames of the stack that are examined.
 _MOST_FRAMES = 200
 
 
@@ -94,7 +94,7 @@ def _by_frames() -> Iterator[str]:
 
     Servers import the app in the thread that holds the configuration. The stack of
     another thread is not read: on CPython 3.11 it can change while it is read, and hold
-    something that is no frame.
+    something that is not a frame.
     """
     frame = inspect.currentframe()
     for _ in range(_MOST_FRAMES):

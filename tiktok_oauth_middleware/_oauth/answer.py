@@ -59,7 +59,7 @@ def read_answer(
 
     Raises:
         GrantRevoked: exactly ``invalid_grant``.
-        TikTokUnavailable: 5xx, 429, a transient error, or a body that is no object.
+        TikTokUnavailable: 5xx, 429, a transient error, or a body that is not an object.
         TikTokError: any other error.
     """
     answer = read_json_object(body)

@@ -40,7 +40,7 @@ class AuthorizationRequest:
     scopes: Sequence[str]
     #: The value that the callback must repeat.
     state: str = field(repr=False)
-    #: The PKCE verifier, of which the challenge is sent; None sends no PKCE.
+    #: The PKCE verifier, whose challenge is sent; None for a login without PKCE.
     verifier: str | None = field(repr=False)
     #: Shows the consent page also to a user who consented before; otherwise TikTok
     #: silently reconnects the last account.
@@ -118,7 +118,7 @@ def read_callback(query: bytes, secrets: Iterable[str] = ()) -> Callback:
         secrets: texts to mask if TikTok's error repeats one.
 
     Raises:
-        BadQuery: a parameter of ours appears twice, is too long, or is no text.
+        BadQuery: a parameter of ours appears twice, is too long, or is not text.
     """
     values = read_query(query, ("state", "code", "error", "error_description"))
     state, code = values.get("state", ""), values.get("code", "")
@@ -142,7 +142,7 @@ def _details(query: bytes, secrets: Iterable[str]) -> Mapping[str, str]:
     for name in _DETAILS:
         try:
             value = read_query(query, (name,)).get(name)
-        except BadQuery:  # twice, or no UTF-8
+        except BadQuery:  # twice, or not UTF-8
             continue
         if value:
             found[name] = one_line(mask(value, secrets))

@@ -153,7 +153,7 @@ class TikTokClient:
             clock: returns the seconds since 1970, for dates in answers.
 
         Raises:
-            TypeError: `transport` is of the other kind or HTTP library.
+            TypeError: `transport` belongs to another HTTP library or backend.
         """
         self._settings = settings
         self._backend = backend
@@ -474,7 +474,7 @@ class TikTokClient:
 
         Args:
             transport: of the client; None for one that uses the environment's proxy.
-            options: further ones of the HTTP library's client.
+            options: further options of the HTTP library's client.
         """
         kind: Any = _AsyncClient
         hook: Any = alimit_answer
@@ -524,7 +524,7 @@ def check_transport(transport: Any, *, blocking: bool) -> None:
     """Refuse a transport that could only fail at the first login.
 
     Raises:
-        TypeError: it belongs to the other HTTP library, or the other kind.
+        TypeError: it belongs to another HTTP library or backend.
     """
     if transport is None:
         return

@@ -42,7 +42,7 @@ _ERRORS = (
 )
 #: The errors of a connection that the server closed while it was idle.
 _ENDED = (httpcore.NetworkError, httpcore.RemoteProtocolError)
-#: Seconds for which a thread reads on after its caller has given up, which reports it.
+#: Seconds for which a thread reads on after its caller gave up and reported that.
 _GRACE = 1.0
 _NOT_CONNECTED = (httpcore.ConnectError, httpcore.ConnectTimeout)
 

@@ -93,7 +93,7 @@ def read_token(
 
     Raises:
         GrantRevoked: exactly ``invalid_grant``.
-        TikTokUnavailable: 5xx, 429, a transient error, or a body that is no object.
+        TikTokUnavailable: 5xx, 429, a transient error, or a body that is not an object.
         TikTokError: any other error, or a success with a field that is unusable.
     """
     answer = read_answer(status, body, secrets, retry_after_seconds(retry_after, now))
@@ -159,7 +159,7 @@ def _seconds(value: object) -> float | None:
     """Return a lifetime in seconds, at most 400 days; None if TikTok sent none.
 
     Raises:
-        ValueError: `value` is no finite number.
+        ValueError: `value` is not a finite number.
     """
     if value is None:
         return None

@@ -18,7 +18,7 @@ from .protocol import is_open_id, is_usable_time, to_seconds
 #: TikTok repeats a delivery for three days until it is answered with 200. Deleting a
 #: user twice does no harm, so a withdrawal is accepted for as long.
 RETRIED_SECONDS = 72 * 3600
-#: The name of the event that a user's access was removed.
+#: The name of the event about the removal of a user's access.
 REMOVED = "authorization.removed"
 
 _LONGEST_SIGNATURE = 1024
@@ -153,7 +153,7 @@ def _delivery(body: bytes, client_key: str) -> Delivery:
 
 
 def _create_time(value: object) -> int:
-    """Return a ``create_time`` in whole seconds; 0 if it is no usable time."""
+    """Return a ``create_time`` in whole seconds; 0 if it is not a usable time."""
     if isinstance(value, str) and _TIME.fullmatch(value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):

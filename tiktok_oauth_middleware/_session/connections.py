@@ -128,7 +128,7 @@ class Connections:
         return done
 
     async def is_taken(self, user_id: str, record_id: str) -> bool:
-        """Whether an account is connected to another user than this one.
+        """Whether an account is connected to a user other than this one.
 
         Raises:
             StoreError: the store failed.
@@ -207,7 +207,7 @@ class Connections:
         return found
 
     async def keep_listed(self, user_id: str, record_id: str) -> None:
-        """List a record that was just renewed, if it is not or its row is old.
+        """List a record that was just renewed, if it is not listed or its row is old.
 
         If the store fails, the next renewal tries again.
         """

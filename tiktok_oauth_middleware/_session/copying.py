@@ -10,8 +10,8 @@ is missing in one store has ended there, and so ends in both. A copied record th
 missing has ended too, and is not restored. Neither rule applies to what would have
 expired there by now, since it may have been used only in the other store.
 
-A record is written before its mark. A copy that stops between the two is like one that
-never had a mark: the newer tokens win, and the sessions of both stores stay.
+A record is written before its mark. If a copy stops between the two, the record counts
+as one without a mark: the newer tokens win, and the sessions of both stores stay.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ class Copy:
     async def _create(
         self, records: Sequence[tuple[str, UserRecord]], at: float
     ) -> set[str]:
-        """Write records that the new store has not; return the ids of those written.
+        """Write records that the new store lacks; return the ids of those written.
 
         Each is written together with its mark: if the copy stopped between the two, and
         the session ended in the new store, the next copy would bring it back.
@@ -220,7 +220,7 @@ class Copy:
     async def _changed(
         self, page: Mapping[str, bytes], at: float
     ) -> list[tuple[str, UserRecord, CopyMark | None]]:
-        """Return the records of a page that are not as they were last copied."""
+        """Return the records of a page that have changed since the last copy."""
         marks = self._target.copy_marks
         found = []
         for (record_id, sealed), mark in zip(

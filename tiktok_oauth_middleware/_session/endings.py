@@ -197,7 +197,7 @@ async def token_works(client: TikTokClient, record: UserRecord) -> bool:
     """Ask TikTok whether a user's access token still works.
 
     Raises:
-        TikTokError: TikTok did not answer that.
+        TikTokError: TikTok's answer does not show it.
     """
     try:
         await client.profile(record.access_token.reveal(), record.open_id, ("open_id",))

@@ -71,7 +71,7 @@ class Notes:
         return await self.swap(name, None, b"1", seconds)
 
     async def create_many(self, notes: Sequence[tuple[str, bytes, float]]) -> int:
-        """Write notes that are not there; return how many were written.
+        """Write notes that do not exist yet; return how many were written.
 
         Args:
             notes: the name, the content and the life in seconds of each.
@@ -82,5 +82,5 @@ class Notes:
     async def swap(
         self, name: str, old: bytes | None, new: bytes | None, seconds: float
     ) -> bool:
-        """Replace the note `old` by `new`; False if another note was there."""
+        """Replace the note `old` with `new`; False if another note was there."""
         return await self._store.compare_and_set(self.key(name), old, new, seconds)

@@ -56,7 +56,7 @@ class Session(NamedTuple):
         """Return the session that `pack` wrote.
 
         Raises:
-            ValueError: the line is no session.
+            ValueError: the line is not a session.
         """
         digest, began, last_seen_at = line.split(" ")
         if "/" not in began:
@@ -152,7 +152,7 @@ class UserRecord(NamedTuple):
 
     @classmethod
     def unpack(cls, packed: bytes) -> UserRecord | None:
-        """Return the record that `pack` wrote, or None if the bytes are no record."""
+        """Return the record that `pack` wrote; None if the bytes are not a record."""
         # The usual values take a shortcut, and the fields go by position: with keywords
         # and eleven numbers this took twice as long (60,000 instructions), and the
         # first request of each browser in a process waits for it.

@@ -292,7 +292,7 @@ class Records:
     def open_record(
         self, record_id: str, sealed: bytes | None, changes: int, at: float
     ) -> VersionedRecord | None:
-        """Return the record that was read in its sealed form; None if it cannot open.
+        """Return the record that was read sealed; None if it cannot be opened.
 
         Args:
             record_id: which record.
@@ -319,7 +319,7 @@ class Records:
         return record
 
     def unsealed(self, record_id: str, sealed: bytes) -> UserRecord | None:
-        """Return a record that was read in its sealed form; None if it cannot open.
+        """Return a record that was read sealed; None if it cannot be opened.
 
         Nothing is logged: the caller reports it.
         """

@@ -117,7 +117,7 @@ class Demand(NamedTuple):
     """A reason to refresh a token before it is due."""
 
     #: A sweep refreshes tokens that expire within this many seconds, if half their
-    #: lifetime is over. Each refresh is a chance to lose the user's tokens, so more
+    #: lifetime is over. Each refresh risks the loss of the user's tokens, so more
     #: frequent sweeps do not refresh more often.
     within: float = 0
     #: The `fingerprint` of an access token to replace, due or not.
@@ -133,7 +133,7 @@ class Refresh(Part):
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
-        #: The longest that a refresh takes, in seconds: the call and the write.
+        #: The longest time that a refresh takes, in seconds: the call and the write.
         self.longest: float = shared.settings.timeout + _WRITE_SECONDS
         # The store's lock is either renewed during the refresh, or lasts longer than
         # it, so that no other process asks TikTok at the same time. A lock that is
@@ -175,7 +175,7 @@ class Refresh(Part):
         return due and not self._must_wait(record, now)
 
     def times_of_due(self, within: float) -> tuple[float, float]:
-        """Return two times that rule out most tokens in a sweep.
+        """Return two points in time that rule out most tokens in a sweep.
 
         `is_due` is true only of tokens that expire by the first, or were issued after
         the second.

@@ -1,4 +1,4 @@
-"""The users of one app without HTTP: how their records and tokens change and end.
+"""The session service: changes and ends users' records and tokens, without HTTP.
 
 Jobs need only this; the middleware adds paths, cookies and pages. Both refresh a token
 with the same code, under the same lock.
@@ -73,7 +73,7 @@ class SessionService:
         """Build what can be built without I/O; the rest is made when first needed.
 
         Raises:
-            ConfigurationError: `settings` is no TikTokSettings, or `store` or
+            ConfigurationError: `settings` is not a TikTokSettings, or `store` or
                 `on_event` does not fit the backend.
             TypeError: `transport` does not fit the backend.
         """
@@ -231,7 +231,7 @@ class SessionService:
     async def renewed(
         self, stored: VersionedRecord, demand: Demand
     ) -> VersionedRecord | None:
-        """Return a record refreshed if due, and then its profile renewed if due.
+        """Refresh a record's token if due, then renew its profile if due; return it.
 
         The profile is renewed only after a refresh, since many jobs never read it.
 
@@ -280,7 +280,7 @@ class SessionService:
             ends: whether an active session is to end.
 
         Returns:
-            How many there were.
+            How many sessions were ended.
 
         Raises:
             StoreError: the store failed; the sessions may still exist.
@@ -325,8 +325,8 @@ class SessionService:
     async def revoke_refused(self, record_id: str, record: UserRecord) -> None:
         """End a user's access at TikTok with the tokens of a login that was refused.
 
-        TikTok ends it for all of the user's tokens of this app, so the user's record,
-        if there is one, is deleted.
+        TikTok ends all tokens that the user has for this app, so the user's record, if
+        there is one, is deleted.
 
         Args:
             record_id: of the user.
@@ -341,7 +341,7 @@ class SessionService:
             began_at = await self.endings.begin_revoke(record_id)
             ended = await self.forget(record_id)
         except StoreError as error:
-            # TikTok ends its tokens, and the next refresh ends its sessions.
+            # TikTok ends the record's tokens, and the next refresh ends its sessions.
             logger.warning("the record of a refused login was not deleted: %s", error)
         result, why = await self._revoke_and_note(record_id, record, began_at)
         user_id = ended.user_id if ended else ""
@@ -350,7 +350,7 @@ class SessionService:
     async def _announce(
         self, open_id: str, user_id: str, result: str, why: object
     ) -> None:
-        """Report a disconnect, from the user of the app if there was one."""
+        """Report a disconnect, with the user of the app if the account had one."""
         event = Event(
             name="disconnect", reason=result, open_id=open_id, user_id=user_id or None
         )
@@ -390,7 +390,7 @@ class SessionService:
     async def _may_be_refreshing(self, record_id: str, record: UserRecord) -> bool:
         """Whether a refresh may have replaced a record's tokens at TikTok.
 
-        The refresh drops the new ones, since the record is deleted: the access stays.
+        The refresh drops the new tokens, since the record is deleted: the access stays.
         """
         try:
             return await self.records.attempts.is_under_way(record_id, record)

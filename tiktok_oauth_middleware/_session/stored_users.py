@@ -43,7 +43,7 @@ class ConnectedAccount:
     open_id: str
     #: The scopes that the person granted.
     scopes: frozenset[str]
-    #: The stored profile, by granted scope.
+    #: The stored profile, as far as scopes were granted.
     user: User
     #: Times are in seconds since 1970.
     connected_at: int

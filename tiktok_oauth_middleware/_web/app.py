@@ -98,7 +98,7 @@ class Core:
             app_users: the app's own users, to whom accounts are connected.
 
         Raises:
-            ConfigurationError: `on_login` or ``current_user`` is no function of one
+            ConfigurationError: `on_login` or ``current_user`` is not a function of one
                 argument, or async under WSGI; or ``connect_path`` and ``current_user``
                 are not given together.
         """

@@ -97,7 +97,7 @@ def _script_name() -> str:
 
 
 def rules_without_route(protect: Iterable[str], app: object) -> list[str]:
-    """Return the rules that fit no route of an app.
+    """Return the rules that match no route of an app.
 
     Only objects of Starlette, FastAPI and Flask are read. If any other object may
     answer a path, no rule is reported.
@@ -147,7 +147,7 @@ def _flat(routes: list[Any], prefix: str) -> list[tuple[str, bool]] | None:
 
 
 def _may_fit(rule: str, route: tuple[str, bool]) -> bool:
-    """Whether some path fits both a route and a rule."""
+    """Whether some path matches both a route and a rule."""
     path, covers_all_below = route
     wanted = [s for s in fold(rule).split("/") if s]
     given = [s for s in path.split("/") if s]

@@ -108,7 +108,7 @@ class BeginLogin:
     def _check_request(
         self, request: Request, mount_point: MountPoint
     ) -> Answer | None:
-        """Return the answer to a request that begins no login; None if it may."""
+        """Return the answer to a request that may not begin a login, else None."""
         if not self._may_answer(request):
             return self._wrong_method(request, mount_point)
         if len(request.query) > QUERY_LIMIT:
@@ -169,7 +169,7 @@ class BeginLogin:
             usual: where a login without ``next`` leads.
 
         Returns:
-            None for the redirect if that is still too long.
+            None for the redirect if it is still too long.
         """
         response = self.transactions.redirect_to_tiktok(request, transaction)
         if response is None or head_size(response) > HEAD_LIMIT:
@@ -204,12 +204,13 @@ class BeginLogin:
     def redirect_to_own_host(
         self, request: Request, mount_point: MountPoint
     ) -> Response | None:
-        """Return a redirect to this path at the site's own address; None if not due.
+        """Return a redirect to this path at the site's own address, or None.
 
         TikTok sends the person back to the redirect URI, where cookies of another host
-        are missing, so the login must begin there. Host decides only that; the target
-        is the configured address. If a proxy changes Host, the browser is at the right
-        address already: it is redirected once, and then the login continues.
+        are missing, so the login must begin there. The Host header decides only whether
+        to redirect; the target is the configured address. If a proxy changes Host, the
+        browser is at the right address already: it is redirected once, and then the
+        login continues.
         """
         origin = self.settings.origin
         if not is_other_host(request, origin):

@@ -24,10 +24,10 @@ Look = Literal["black", "white", "outline"]
 
 # Sizes in px have a rem beside them: the px keep 44 x 44 (WCAG 2.2, 2.5.5) on sites
 # that set the root's font size to 10 px, the rem follow a reader's larger letters.
-# Each class stands twice, so that these rules take precedence over a site's own rules
-# about links. The ring is white, dark, white, and so visible beside any button on any
-# background (WCAG technique C40). In forced colours only the border shows the button's
-# edge. Contrasts of text: 12:1 and more.
+# Each class is written twice, so that these rules take precedence over a site's own
+# rules about links. The ring is white, dark, white, and so visible beside any button on
+# any background (WCAG technique C40). In forced colours only the border shows the
+# button's edge. Contrasts of text: 12:1 and more.
 STYLE = """\
 .tiktok-login.tiktok-login{box-sizing:border-box;display:inline-flex;
 align-items:center;justify-content:center;max-inline-size:100%;
@@ -100,7 +100,7 @@ def button_html(
 
     Raises:
         ConfigurationError: there is no such look, the label is empty, or the nonce
-            could not stand in a policy.
+            could not be used in a policy.
     """
     check_look(look)
     # To a plain str first: a subclass (Markup) may have its own rules for escaping.
@@ -125,7 +125,7 @@ def _style_sheet(nonce: str | None) -> str:
     """Return the style element.
 
     Raises:
-        ConfigurationError: the nonce could not stand in a policy.
+        ConfigurationError: the nonce could not be used in a policy.
     """
     if nonce is None:
         return ""

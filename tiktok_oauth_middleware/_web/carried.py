@@ -53,7 +53,7 @@ def check_carried(carried: object) -> None:
     """Refuse data that a login cannot carry.
 
     Raises:
-        ValueError: it is no mapping from strings to strings, or too long.
+        ValueError: it is not a mapping of strings to strings, or too long.
     """
     if not isinstance(carried, Mapping):
         message = (

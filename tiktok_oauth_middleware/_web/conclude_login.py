@@ -2,8 +2,8 @@
 
 Before TikTok is asked, the store marks the state as used, so that equal callbacks at
 the same moment make one exchange. The same row then holds the result, and for a minute
-every request with the login's cookies gets it: a callback that was interrupted, or is
-sent again or twice, has the same result as the first.
+every request with the login's cookies gets it: a callback that is sent again, as after
+an interruption, has the same result as the first.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Attempted(NamedTuple):
 
     sealed: bytes
     event: Event
-    #: Of the new session; "" if there is none.
+    #: The digest of the new session; "" if there is none.
     digest: str = ""
-    #: Of a failure, for the log.
+    #: The cause of a failure, for the log.
     cause: object = ""
     #: The exception that the app's ``on_login`` raised, if any.
     raised: BaseException | None = None
@@ -92,7 +92,7 @@ class ConcludeLogin:
             attempt: exchanges the code; called at most once for each login.
 
         Raises:
-            LoginError: there is none that may be shown.
+            LoginError: there is no result that may be shown.
             StoreError: the store failed.
         """
         login_id = login_id_of(transaction.state)
@@ -234,7 +234,7 @@ class ConcludeLogin:
                 return False
             return bool(missing and missing - await denied.read(user_record_id))
         except StoreError as error:
-            # The login itself is written.
+            # The login itself is stored already.
             logger.warning("denied scopes could not be written or read: %s", error)
             return False
 

@@ -61,7 +61,7 @@ class Taken(ConnectRefused):
 
 
 class Full(ConnectRefused):
-    """The user has the maximum of accounts already."""
+    """The user already has the maximum number of accounts."""
 
     code = "connect_full"
 

@@ -75,7 +75,7 @@ def _with_deletion(
     start: AnyStr,
     words: tuple[AnyStr, AnyStr, tuple[AnyStr, AnyStr]],
 ) -> list[tuple[AnyStr, AnyStr]]:
-    """Return response headers that also delete a cookie, of a response stored nowhere.
+    """Return response headers that also delete a cookie and let no cache store them.
 
     A response that sets the cookie itself stays as it is. The deletion comes first:
     some adapters keep the last Set-Cookie only, and that must be the app's.

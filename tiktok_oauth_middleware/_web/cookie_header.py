@@ -43,7 +43,7 @@ def value_of(parts: tuple[bytes, bytes, bytes], before: bytes | None) -> bytes |
     Args:
         parts: the header, partitioned at the cookie's name and "=".
         before: the value in an earlier Cookie header of the request. Two different
-            values under one name give b"", which is no cookie of ours.
+            values under one name give b"", which is not a cookie of ours.
     """
     left, start, rest = parts
     if not start:

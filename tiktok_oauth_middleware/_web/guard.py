@@ -121,8 +121,8 @@ def decorate(
         wrap: puts an integration's guard around a view, with what it requires.
 
     Raises:
-        TypeError: the guarded object is no view, a scope is no string, or `max_age` is
-            no number.
+        TypeError: the guarded object is not a view, a scope is not a string, or
+            `max_age` is not a number.
         ValueError: a scope is not the name of one, or `max_age` is negative or not
             finite.
     """

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.encryption import Box
     from tiktok_oauth_middleware._session.cookie import SessionCookies
 
-#: Most pending logins in one browser, if they are short.
+#: The most pending logins in one browser, if they are short.
 SLOTS = 7
 _TAG_BYTES = 3
 #: The tag, and a byte with the number of this part and the number of parts.
@@ -54,7 +54,7 @@ _START = _TIME_BYTES + _PURPOSE_BYTES
 #: The bytes that all slots together must hold: an address of 2,048 bytes and 200 bytes
 #: for the other sealed fields. If there is more, the address is left out.
 _ENOUGH = 2048 + 200
-#: Most sets of request cookies for which the assigned slots are remembered.
+#: The most sets of request cookies for which the assigned slots are remembered.
 _REMEMBERED = 512
 #: The longest purpose whose hash is cached, in characters, and the most of them.
 _CACHED = 128

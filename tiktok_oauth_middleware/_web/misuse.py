@@ -207,7 +207,7 @@ def check_scopes(scopes: tuple[Any, ...]) -> None:
 
 
 def check_max_age(max_age: object) -> None:
-    """Refuse a `max_age` that is no number of seconds.
+    """Refuse a `max_age` that is not a number of seconds.
 
     Raises:
         TypeError: it is neither a number nor None.

@@ -193,7 +193,7 @@ class MountPoint:
         """Refuse data that a login cannot carry.
 
         Raises:
-            ValueError: it is no mapping from strings to strings, or too long.
+            ValueError: it is not a mapping of strings to strings, or too long.
         """
         from .carried import check_carried
 

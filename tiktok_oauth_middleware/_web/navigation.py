@@ -16,7 +16,7 @@ from .messages.accept_language import parse_accept_language
 #: Referer is cut at 4,096 by browsers.
 _LONGEST_HEADER = 1024
 _LONGEST_REFERER = 8192
-#: Most ranges of an Accept header.
+#: The most ranges of an Accept header.
 _RANGES = 32
 # WSGI servers join repeated headers with a comma, but a comma may also be in a URL.
 _SECOND_URL = re.compile(rb",[ \t]*[A-Za-z]+://")
@@ -68,7 +68,7 @@ def is_preflight(request: Request) -> bool:
     A browser sends no body with it, and names the headers of the later request instead
     of sending them (https://fetch.spec.whatwg.org/#cors-preflight-fetch). A request
     that overrides its method, by ``_method`` as in Rails or by
-    ``X-HTTP-Method-Override``, is therefore no preflight: an app that follows the
+    ``X-HTTP-Method-Override``, is therefore not a preflight: an app that follows the
     override would perform an action that a rule protects.
     """
     return (

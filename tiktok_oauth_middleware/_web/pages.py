@@ -100,12 +100,12 @@ BASE_HEADERS: tuple[tuple[str, str], ...] = (
     # Not no-referrer: with it browsers send "Origin: null" with our own form.
     ("referrer-policy", "same-origin"),
 )
-#: Of a response without a body: PEP 3333's own checker requires a type.
+#: The type of a response without a body: PEP 3333's own checker requires one.
 PLAIN = (("content-type", "text/plain; charset=utf-8"),)
 _REDIRECT_HEADERS = (*BASE_HEADERS, *PLAIN)
-#: Of pages and JSON only. When the user goes Back to an address that redirects to
-#: another site with this header, WebKit 2.50.6 waits for ever; and the page at the end
-#: of the redirects has a policy of its own.
+#: Headers of pages and JSON only. When the user goes Back to an address that redirects
+#: to another site with this header, WebKit 2.50.6 waits for ever; and the page at the
+#: end of the redirects has a policy of its own.
 _OPENER = ("cross-origin-opener-policy", "same-origin")
 
 
@@ -113,7 +113,7 @@ _OPENER = ("cross-origin-opener-policy", "same-origin")
 #: 4,096 from an app, and servers add 80 of their own.
 HEAD_LIMIT = 4016
 _STATUS_LINE = 40
-#: Most cookies that one response deletes.
+#: The most cookies that one response deletes.
 DELETED_AT_ONCE = 20
 
 
@@ -221,7 +221,7 @@ class Pages:
         """Take the app's function and texts.
 
         Raises:
-            ConfigurationError: `page` is no plain function, or `texts` are wrong.
+            ConfigurationError: `page` is not a plain function, or `texts` are wrong.
         """
         if page is not None and (not callable(page) or is_async(page)):
             message = (

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 #: How many times in all a server, a proxy and a framework may percent-decode a path.
 _DECODINGS = 3
-#: Most different texts that one path may be decoded to.
+#: The largest number of different texts to which one path may be decoded.
 _MAX_TEXTS = 24
-#: Most header values of a request that may be a prefix of its path.
+#: The largest number of header values of a request that are a prefix of its path.
 _MAX_CLAIMED_MOUNTS = 6
 # `casefold` turns the Turkish dotted capital I into "i" and this combining dot, which
 # `fold` removes.
@@ -63,7 +63,7 @@ def spellings(path: str) -> Iterator[str | None]:
 
 
 def _decodings_of(path: str) -> list[str] | None:
-    """Return every decoding of a path; None if it holds a control character.
+    """Return every decoding of a path; None if a reading is unknown.
 
     No browser sends a control character. Patterns, URL parsers and file systems differ:
     they drop it, end the path at it, or fail.
@@ -185,7 +185,7 @@ def readings(request: RequestPath, structure: AppStructure) -> Iterator[Reading]
 def with_matching_claims(request: RequestPath) -> RequestPath | None:
     """Return the path with only the claimed mounts that are a prefix of it.
 
-    Return None if these are more than `_MAX_CLAIMED_MOUNTS`: each costs a reading, and
+    Return None if there are more than `_MAX_CLAIMED_MOUNTS`: each costs a reading, and
     a client may send hundreds of headers. A proxy sends the mount point in two or three
     headers.
     """

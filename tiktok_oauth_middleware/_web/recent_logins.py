@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from tiktok_oauth_middleware._core.fork import register_after_fork
 
-#: Most entries, and the bytes that they may take together.
+#: The most entries, and the bytes that they may take together.
 _LIMIT = 4096
 _BYTES = 1024 * 1024
 #: About what an entry takes besides its texts, in bytes.

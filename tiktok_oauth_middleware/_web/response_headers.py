@@ -139,7 +139,7 @@ def byte_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]
 def with_cookie_set(
     headers: Sequence[tuple[str, str]], cookie: Cookie
 ) -> list[tuple[str, str]]:
-    """Return response headers that also set a cookie, of a response stored nowhere.
+    """Return response headers that also set a cookie and let no cache store them.
 
     Our cookie comes first: some adapters keep only the last Set-Cookie, and that must
     be the app's.

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
 #: Matches a path that may have further readings than itself and its lower case.
 _ODD = re.compile(r"//|/\.|\.(?:/|\Z)|[^!$&'()*+,\-./0-9:=@A-Z_a-z~]")
-#: Longest path that is read, and longest with odd characters, in characters. gunicorn
-#: takes 4,094 bytes and nginx 8,192; a longer path counts as protected.
+#: The longest path that is read, in characters, and the longest one with odd
+#: characters: a longer path counts as protected. gunicorn takes 4,094 bytes and nginx
+#: 8,192.
 _LONGEST = 16_384
 _LONGEST_ODD = 1024
 
@@ -72,7 +73,7 @@ class AppRules:
     def protects(
         self, path: str, mount_point: MountPoint, *, recent: bool = False
     ) -> bool:
-        """Whether the rules ask for a login, for a path in any of its spellings.
+        """Whether the rules require a login for any spelling of a path.
 
         Below a mount point that does not contain the callback every path is protected:
         a client may have invented it, and apps without support for mount points then
@@ -107,7 +108,7 @@ class AppRules:
         )
 
     def _warn_of_unused(self, app: object, structure: AppStructure) -> None:
-        """Report rules that fit no route of the app: most likely misspelt ones."""
+        """Report rules that match no route of the app: most likely misspelt ones."""
         prefixes = [prefix() for prefix in structure.prefixes]
         found = [
             rule
@@ -121,7 +122,7 @@ class AppRules:
 
 
 class PathRules:
-    """`protect` and `public` rules; the longest rule that fits a path decides."""
+    """`protect` and `public` rules; the longest rule that matches a path decides."""
 
     __slots__ = ("_protect", "_public")
 
@@ -159,7 +160,7 @@ class PathRules:
         return self._protects_odd(path, public_path, is_certain=is_certain)
 
     def _decides(self, path: str, public_path: str | None, *, is_certain: bool) -> bool:
-        """Whether the longest rule that fits a path protects it.
+        """Whether the longest rule that matches a path protects it.
 
         `protect` rules ignore case, as some frameworks (BlackSheep) and file systems
         do; `public` rules do not.
@@ -181,7 +182,7 @@ class PathRules:
     def _protects_odd(
         self, path: str, public_path: str | None, *, is_certain: bool
     ) -> bool:
-        """Whether any spelling is protected; an unknown one is, if there are rules."""
+        """Whether any spelling is protected; if there are rules, an unknown one is."""
         # Some programs read a path without a slash in front as a whole URL.
         if path[:1] != "/" or len(path) > _LONGEST_ODD:
             return bool(self._protect)

@@ -165,7 +165,7 @@ class Webhook:
         """
         issued_at, withdrawn_at = stored.record.issued_at, delivery.create_time
         if withdrawn_at > self.service.clock() + _ECHO_SECONDS:
-            withdrawn_at = 0  # a time in the future is no evidence
+            withdrawn_at = 0  # a time in the future proves nothing
         if withdrawn_at and issued_at > withdrawn_at + _TIKTOK_CLOCK_SKEW:
             return False
         if delivery.reason == _REVOKED_BY_US:
@@ -184,7 +184,7 @@ class Webhook:
         """Ask TikTok whether a user's access token still works.
 
         Raises:
-            TikTokError: TikTok gave no answer to that.
+            TikTokError: TikTok's answer does not show it.
         """
         if stored.record.expires_at <= self.service.clock():
             raise TikTokUnavailable("", "the token expired and could not be renewed")

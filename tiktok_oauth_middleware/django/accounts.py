@@ -1,4 +1,4 @@
-"""Django users of TikTok accounts: found, made, connected, signed in and out.
+"""Django users of TikTok accounts: found, created, connected, signed in and out.
 
 A Django session that a TikTok login began carries the open_id, and lasts as long as the
 TikTok session: when that ends, because of a logout, a webhook or its age, the next
@@ -80,12 +80,12 @@ def login_of(cached: CachedSession, finished: FinishedLogin) -> Login:
 def connect(
     user: Any, login: Login, *, may_make: bool = True
 ) -> tuple[TikTokAccount | None, bool]:
-    """Give a user a TikTok account.
+    """Connect a TikTok account to a user.
 
     Args:
         user: the Django user.
         login: the login with the account.
-        may_make: whether an account without a user may be given to this user.
+        may_make: whether an account that has no user may be connected.
 
     Returns:
         The account, or None if another user has it; and whether it is new.
@@ -184,7 +184,7 @@ def signed_in_user(request: Any) -> SignedInUser | None:
     signs in that account's user.
 
     Raises:
-        ImproperlyConfigured: AuthenticationMiddleware does not stand before ours.
+        ImproperlyConfigured: AuthenticationMiddleware is not listed before ours.
     """
     _check_placing(request)
     if BOUND_TO in request.session or not request.user.is_authenticated:
@@ -234,7 +234,7 @@ def sign_in(request: Any, login: Login, *, may_connect: bool) -> Refusal | None:
         )
     except BaseException:
         # Django keeps the session of a response below 500, such as the one that it
-        # makes of a receiver's PermissionDenied.
+        # makes from a receiver's PermissionDenied.
         request.user = AnonymousUser()
         with suppress(Exception):  # the data is gone even if the row stays
             request.session.flush()
@@ -279,7 +279,7 @@ def _connection(
 
 
 def take(request: Any, login: Login) -> bool:
-    """Give an account to the user who is signed in; False if another user has it.
+    """Connect an account to the user who is signed in; False if another user has it.
 
     Args:
         request: the callback's request, which `announce` needs later.
@@ -305,7 +305,7 @@ def release(request: Any) -> None:
 
 
 def announce(request: Any) -> None:
-    """Send the signal about an account that `take` gave and that is connected now.
+    """Send the signal about an account that `take` connected.
 
     If a receiver raises, Django logs the error, and the account stays connected.
     """
@@ -332,7 +332,7 @@ def bind_user(request: Any) -> None:
     Neither session is read until the project reads ``request.user``.
 
     Raises:
-        ImproperlyConfigured: AuthenticationMiddleware does not stand before ours.
+        ImproperlyConfigured: AuthenticationMiddleware is not listed before ours.
     """
     given = _check_placing(request)
     # Twice: REST framework replaces `request.user` by that of its own authentication.
@@ -346,7 +346,7 @@ def _check_placing(request: Any) -> Any:
     """Return the project's own ``request.user``.
 
     Raises:
-        ImproperlyConfigured: AuthenticationMiddleware does not stand before ours.
+        ImproperlyConfigured: AuthenticationMiddleware is not listed before ours.
     """
     given = getattr(request, "user", None)
     if given is None or not hasattr(request, "session"):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class TikTokBackend(ModelBackend):
-    """Finds or makes the Django user of a TikTok account.
+    """Finds or creates the Django user of a TikTok account.
 
     Permissions are those of ``ModelBackend``; it accepts no password.
     """

@@ -26,7 +26,7 @@ def signed_in_user(request: Any) -> str | None:
     """Return the key of the user who is signed in, as a str, or None.
 
     Raises:
-        ImproperlyConfigured: AuthenticationMiddleware does not stand before ours.
+        ImproperlyConfigured: AuthenticationMiddleware is not listed before ours.
     """
     user = getattr(request, "user", None)
     if user is None:

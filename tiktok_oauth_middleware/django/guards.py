@@ -1,7 +1,7 @@
 """`requires_tiktok` for Django's views, and `TikTokRequiredMixin` for their classes.
 
-A guard answers with a bare 401 or 403, which the middleware replaces by a redirect to
-log in, or by JSON that says what is missing.
+A guard answers with a bare 401 or 403, which the middleware replaces with a redirect to
+log in, or with JSON that says what is missing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def requires_tiktok(*given: Any, max_age: float | None = None) -> Any:
 
     Raises:
         ConfigurationError: at a request, if there is no TikTok middleware.
-        TypeError: the guarded object is no view, or `max_age` is no number.
+        TypeError: the guarded object is not a view, or `max_age` is not a number.
         ValueError: a scope is not the name of one, or `max_age` is negative or not
             finite.
     """
@@ -86,7 +86,7 @@ def _guarded(view: Any, required: Requirements) -> Callable[..., Any]:
 def _is_dispatch_of_async(view: Any) -> bool:
     """Whether a view is the method ``dispatch`` of a class with async handlers.
 
-    Such a method is no coroutine function, but Django awaits its result. Other
+    Such a method is not a coroutine function, but Django awaits its result. Other
     decorators may be around it.
     """
     while view is not None:

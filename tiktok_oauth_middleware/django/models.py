@@ -93,6 +93,6 @@ class TikTokAccount(models.Model):
 def current_accounts() -> Any:
     """Return the accounts of the database that is written to.
 
-    A login that read a replica would not find an account that it has just made.
+    A login that read a replica would not find an account that it has just created.
     """
     return TikTokAccount.objects.using(router.db_for_write(TikTokAccount))

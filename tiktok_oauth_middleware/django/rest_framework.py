@@ -133,7 +133,7 @@ class TikTokPermission(BasePermission):
             max_age: the most seconds since the login. Fewer than 10 count as 10.
 
         Raises:
-            TypeError: a scope is no string, or `max_age` is no number.
+            TypeError: a scope is not a string, or `max_age` is not a number.
             ValueError: a scope is not the name of one, or `max_age` is negative or not
                 finite.
         """

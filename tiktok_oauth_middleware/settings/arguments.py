@@ -20,7 +20,7 @@ def is_async(call: Any) -> bool:
 
 
 def check_options(settings: object, store: object, options: Mapping[str, Any]) -> None:
-    """Refuse settings and stores of a wrong type, and options that are no functions.
+    """Refuse settings and stores of a wrong type, and options that are not functions.
 
     Raises:
         ConfigurationError: the message says what to pass instead.

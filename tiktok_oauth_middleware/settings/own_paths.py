@@ -23,6 +23,6 @@ ROUTES: Mapping[str, RouteName] = {
 
 
 def own_paths(settings: TikTokSettings) -> Mapping[str, str]:
-    """Return the middleware's own paths by their options, without those not set."""
+    """Return the middleware's own paths that are set, by their options."""
     paths = {option: getattr(settings, option) for option in ROUTES}
     return {option: path for option, path in paths.items() if path is not None}

@@ -51,7 +51,7 @@ class Store(Protocol):
     def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Replace `old` by `new` atomically, and return whether `old` was there.
+        """Replace `old` with `new` atomically, and return whether `old` was there.
 
         Args:
             key: The row.
@@ -153,7 +153,7 @@ class AsyncStore(Protocol):
     async def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Replace `old` by `new` atomically; see `Store.compare_and_set`."""
+        """Replace `old` with `new` atomically; see `Store.compare_and_set`."""
         ...
 
     def lock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
@@ -279,7 +279,7 @@ class SwapsInLoop(Protocol):
     async def acompare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Replace `old` by `new` atomically; see `Store.compare_and_set`."""
+        """Replace `old` with `new` atomically; see `Store.compare_and_set`."""
         ...
 
 

@@ -84,7 +84,7 @@ class DjangoStore:
     def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Replace `old` by `new`; return whether `old` was there."""
+        """Replace `old` with `new`; return whether `old` was there."""
         return run(self._rows.swap(self._connections, key, old, new, ttl))
 
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -137,7 +137,7 @@ class DjangoStore:
     async def acompare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Replace `old` by `new`; return whether `old` was there."""
+        """Replace `old` with `new`; return whether `old` was there."""
         return await sync_to_async(self.compare_and_set)(key, old, new, ttl)
 
     async def aget_many(self, keys: Sequence[str]) -> list[bytes | None]:

@@ -62,7 +62,7 @@ class MemoryStore:
     def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Replace `old` by `new`; return whether `old` was there."""
+        """Replace `old` with `new`; return whether `old` was there."""
         refuse_empty_swap(old, new)
         if not self._has_checked_workers:
             self.check_workers()

@@ -125,7 +125,7 @@ class RedisStore:
     def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Replace `old` by `new`; return whether `old` was there."""
+        """Replace `old` with `new`; return whether `old` was there."""
         values = _swap_values(old, new, ttl)
         return bool(
             _call_with_retries(
@@ -219,7 +219,7 @@ class RedisStore:
     def close(self) -> None:
         """Close this process's connections; a later call opens new ones.
 
-        Those of an event loop are closed by `aclose` in that loop.
+        `aclose` closes those of an event loop, in that loop.
         """
         connections = self._by_process.pop(os.getpid(), None)
         if connections is not None:
@@ -272,7 +272,7 @@ class RedisStore:
     async def acompare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Replace `old` by `new`; return whether `old` was there."""
+        """Replace `old` with `new`; return whether `old` was there."""
         values = _swap_values(old, new, ttl)
         return bool(
             await self._acall_with_retries(
@@ -492,7 +492,7 @@ def _marked_rows(
 def _create_rows(rows: list[tuple[str, bytes, int]], connections: Connections) -> Any:
     """Create rows, each by a command of its own, and return the answers.
 
-    Except by a cluster, all are executed or none, as when the connection is lost
+    Except on a cluster, either all are executed or none; none if the connection is lost
     before all were sent.
     """
     pipeline = connections.client.pipeline(transaction=not connections.is_cluster)

@@ -106,7 +106,7 @@ class SQLStore:
     def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Replace `old` by `new`; return whether `old` was there."""
+        """Replace `old` with `new`; return whether `old` was there."""
         return run(self._rows.swap(self._source.connections(), key, old, new, ttl))
 
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -163,7 +163,7 @@ class SQLStore:
     async def acompare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Replace `old` by `new`; return whether `old` was there."""
+        """Replace `old` with `new`; return whether `old` was there."""
         return await self._rows.swap(
             self._source.loop_connections(), key, old, new, ttl
         )

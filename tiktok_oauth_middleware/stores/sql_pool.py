@@ -83,9 +83,9 @@ class _Idle:
         """Keep a connection for the next statement, or close it; end the turn.
 
         Args:
-            connection: One that was taken or made, or None if it could not be.
+            connection: One that was taken or made, or None if that failed.
             generation: What `take` returned with it.
-            is_clean: Whether no answer is pending, which would be read as the next's.
+            is_clean: Whether no answer is pending that the next statement would read.
         """
         if connection is not None:
             if is_clean and generation == self._generation:
@@ -95,7 +95,7 @@ class _Idle:
         self.turns.put_nowait(None)
 
     def failed(self, error: Exception, connection: Any) -> ExecutionError:
-        """Return the error of a statement; drop connections that may fail, too."""
+        """Return the error of a statement; drop connections that may also fail."""
         if connection is None:
             return ExecutionError(driver_error(error))
         is_lost = needs_new_connection(error)
@@ -265,7 +265,7 @@ class _LoopDriver(NamedTuple):
 
 async def _psycopg(connection: Any, statement: Statement, values: Any) -> Result:
     # psycopg answers a cancellation by asking the server to cancel the statement, and
-    # then waits for its answer, for five seconds each. In a task of its own that goes
+    # then waits for its answer, for five seconds each. In a task of its own, this goes
     # on without the caller. Earlier versions also cancel the task that they run in,
     # every 0.1 s, to look for other work.
     loop = asyncio.get_running_loop()
@@ -338,7 +338,7 @@ def _end_asyncpg(connection: Any) -> None:
 
 
 def _in_background(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Begin a task that no caller needs to wait for, without their context."""
+    """Begin a task for which no caller needs to wait, without the caller's context."""
     task = asyncio.get_running_loop().create_task(work, context=Context())
     _TASKS.add(task)
     task.add_done_callback(_TASKS.discard)

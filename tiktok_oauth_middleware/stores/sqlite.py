@@ -159,7 +159,7 @@ class SQLiteStore:
     def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Replace `old` by `new`; return whether `old` was there.
+        """Replace `old` with `new`; return whether `old` was there.
 
         True means that the change is on the disk.
         """

@@ -223,7 +223,7 @@ class Rows:
         new: bytes | None,
         ttl: float,
     ) -> bool:
-        """Replace `old` by `new`; return whether `old` was there."""
+        """Replace `old` with `new`; return whether `old` was there."""
         refuse_empty_swap(old, new)
         values: dict[str, object] = {"key": self._key(key), "old": old}
         if new is None:

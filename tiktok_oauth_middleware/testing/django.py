@@ -70,7 +70,7 @@ def tiktok_login(
         open_id: the open_id of the person who logs in.
         scopes: the granted scopes; the settings' ``scopes`` if not given.
         display_name: the name in their profile.
-        user: the Django user who gets the account; found or made if not given.
+        user: the Django user who gets the account; found or created if not given.
 
     Returns:
         The `User`, as ``request.tiktok.user`` shows it; with an ``AsyncClient`` an

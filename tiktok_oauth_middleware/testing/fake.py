@@ -56,7 +56,7 @@ _MILLISECONDS = 10**11
 
 
 class LoginFlowError(TikTokOAuthError):
-    """A step of a login in a test failed, so that the next step cannot follow."""
+    """A step of a login in a test failed, so the next step cannot follow."""
 
     code = "login_did_not_go_on"
 
@@ -106,7 +106,7 @@ class FakeTikTok:
             redirect_uris: the registered ones, byte for byte; None accepts any that
                 TikTok's portal would accept.
             scopes: the scopes that the app is approved for.
-            people: the persons who can log in.
+            people: the people who can log in.
             clock: returns the seconds since 1970.
             access_lifetime: of an access token, in seconds.
             refresh_lifetime: of a refresh token, in seconds from the consent.
@@ -259,8 +259,8 @@ class FakeTikTok:
 
         Raises:
             ConsentRefused: TikTok would have shown an error instead of its page.
-            LoginFlowError: `scopes` decides on a page that TikTok does not show, or
-                holds a scope that the app did not request.
+            LoginFlowError: TikTok shows no page on which `scopes` could be chosen, or
+                they hold a scope that the app did not request.
         """
         parts = urlsplit(authorize_url)
         if parts.path not in (AUTHORIZE, AUTHORIZE.rstrip("/")) or is_elsewhere(

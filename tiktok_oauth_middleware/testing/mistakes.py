@@ -1,4 +1,4 @@
-"""Mistakes of a test in a login, as distinct from faults of the app.
+"""Mistakes that a test makes in a login, as distinct from faults of the app.
 
 The middleware is searched for in the test client, through the attributes in which test
 clients, frameworks and middlewares keep their app. If it is not found, the requests
@@ -63,7 +63,7 @@ def check_middleware(client: object, fake: FakeTikTok, authorize: str) -> None:
 
 
 def check_answer(fake: FakeTikTok, before: int, callback: str, status: int) -> None:
-    """Refuse a failure that is a mistake of the test.
+    """Refuse a failure that a mistake in the test has caused.
 
     Raises:
         LoginFlowError: the stand-in was not asked for the token, or was asked with

@@ -474,7 +474,7 @@ def serve(fake: FakeTikTok, host: str, port: int, *, scopes: str = "") -> None:
     """Serve until Ctrl-C; `scopes` are printed among the settings, if given.
 
     Raises:
-        ConfigurationError: the port cannot be had.
+        ConfigurationError: the port cannot be used.
     """
     try:
         stand_in = StandIn(fake, host, port)

@@ -30,7 +30,7 @@ API_ORIGIN = "https://open.tiktokapis.com"
 #: The exact media type of a form: no parameter after it.
 FORM = "application/x-www-form-urlencoded"
 
-#: The fields of a profile that each scope opens
+#: The fields of a profile that each scope permits
 #: (https://developers.tiktok.com/doc/tiktok-api-v2-get-user-info).
 PROFILE_FIELDS: Mapping[str, tuple[str, ...]] = {
     "user.info.basic": (

@@ -221,15 +221,15 @@ class Backend(Protocol):
         *,
         at_thread_end: Callable[[], object],
     ) -> None:
-        """Finish all works, up to `limit` of them at the same time.
+        """Run all functions to their end, up to `limit` of them at the same time.
 
-        If one raises or the caller is interrupted, no further one is begun; those that
-        were begun are finished first.
+        If one raises or the caller is interrupted, no further one begins; those that
+        have begun are finished first.
 
         Args:
             works: the functions to call. A function's repr shows no secret: reporters
                 of exceptions record the locals of the frames here.
-            limit: 1 does one after the other, in the caller's thread or task.
+            limit: 1 runs one after the other, in the caller's thread or task.
             at_thread_end: called at the end of each thread that was started.
         """
         ...

@@ -1,4 +1,4 @@
-"""A task of asyncio that is finished although its event loop is about to close."""
+"""An asyncio task that is finished even if its event loop is about to close."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class KeptTask(asyncio.Task[T]):
     """A task that `asyncio.run` does not cancel at its end.
 
     `asyncio.run` cancels every task that is left when the main one has ended, as after
-    an error in `asyncio.gather`, and then waits for all of them. The loop does not run
-    while it does so; cancel scopes and timeouts cancel tasks of a running loop.
+    an error in `asyncio.gather`, and then waits for all of them. While it cancels them,
+    the loop does not run; cancel scopes and timeouts cancel tasks of a running loop.
     """
 
     def cancel(self, msg: Any | None = None) -> bool:

@@ -16,7 +16,7 @@ _LONGEST_HEADER = 1024
 _MOST_RANGES = 32
 #: Longest language tag (RFC 5646 section 4.4.1).
 _LONGEST_TAG = 35
-#: A longer text, in characters, is no tag: an app may pass on text from a client.
+#: A longer text, in characters, is not a tag: an app may pass on a client's text.
 _LONGEST_GIVEN = 255
 _RANGE = re.compile(
     r"([A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*|\*)"

@@ -43,8 +43,8 @@ _STAND_INS = {
     "yue": "zh-Hant",
     "yue-hans": "zh-Hans",
 }
-#: The contexts that tell a title and a button from a sentence with the same English
-#: words.
+#: The contexts that distinguish a title and a button from a sentence with the same
+#: English words.
 TITLE, BUTTON = "title", "button"
 
 
