@@ -2,7 +2,7 @@
 
 A forge draws the ``mermaid`` blocks of a page itself. The site shows the SVG that
 ``make diagrams`` has drawn of each, with Mermaid's own program in Chromium, so that
-building and reading the site need neither JavaScript nor a network. The SVG stands in
+building and reading the site need neither JavaScript nor a network. The SVG is part of
 the page itself and takes the site's colours, light and dark. Its first bytes hold the
 hash of its source: a diagram that was changed and not drawn again fails the build.
 """

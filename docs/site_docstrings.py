@@ -52,7 +52,7 @@ def _sign(
     signature: str | None,
     ____: str,
 ) -> tuple[str, None] | None:
-    """Leave out the arguments of a class that only the package makes objects of.
+    """Leave out the arguments of a class whose objects only the package makes.
 
     Those of a class for users are explained, by its ``__init__`` or below ``Args:``.
     """

@@ -4,9 +4,9 @@ The list in docs/README.md is the only list of pages: it is the index that a rea
 forge sees, and navigation and ``llms.txt`` are made from it. A page that it does not
 list makes the build fail.
 
-The front page is the project's README, and what else stands at the top of the checkout
-has a page below ``project/``. The files there hold a link only; their text is read from
-the file itself, so that it exists once.
+The front page is the project's README, and what else is at the top of the checkout has
+a page below ``project/``. The files there hold a link only; their text is read from the
+file itself, so that it exists once.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ _CORRECTIONS = (
     ),
     (re.compile(r"<th([^>]*)><p></p></th>"), r"<td\1></td>"),
 )
-#: Code that is too long for a column of a table, such as the path of a test, and
-#: behind what it may be broken there.
+#: Code that is too long for a column of a table, such as the path of a test; and the
+#: characters after which it may be broken there.
 _LONG_CODE = re.compile(r'(?<=<span class="pre">)[^<]{28,}(?=</span>)')
 _BREAKS = re.compile(r"(?:[/_:=?,]|\.(?!py))(?=\w)")
 

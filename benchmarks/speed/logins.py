@@ -42,8 +42,8 @@ from .world import (
 )
 
 _EACH_ROUND = 20
-#: How many requests wait for one refresh. Not 10: together these would take less time
-#: than that of a refresh varies.
+#: How many requests wait for one refresh. Not 10: the time of all ten would be less
+#: than the variation of that of one refresh.
 _STORM = (1, 100, 1000)
 LOGIN, CALLBACK = "/auth/tiktok/login", "/auth/tiktok/callback"
 

@@ -48,7 +48,7 @@ def serve(port: int) -> None:
 
 
 def stop(*_: object) -> NoReturn:
-    """End like at Ctrl-C, so that the database of this run is deleted."""
+    """End as at Ctrl-C, so that the database of this run is deleted."""
     raise KeyboardInterrupt
 
 

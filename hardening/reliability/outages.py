@@ -27,8 +27,8 @@ _USERS = 200
 #: The rate of each shell.
 _EACH_SECOND = 25
 _THREADS = 100
-#: Its leeway, a tenth of it, is longer than a lock that could not be released; with
-#: TikTok's much longer lifetimes it always is.
+#: The lifetime of a token. The leeway, a tenth of it, is longer than the life of a lock
+#: that could not be released; with TikTok's much longer lifetimes it always is.
 _LIFE = 200
 _SHORTEST_LIFE = 110
 #: The seconds by which the clock advances after the logins, so that the first tokens

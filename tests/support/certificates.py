@@ -14,7 +14,7 @@ _PEM = serialization.Encoding.PEM
 
 
 def self_signed(*names: str) -> tuple[bytes, bytes]:
-    """Return a certificate for these names that vouches for itself, and its key.
+    """Return a self-signed certificate for these names, and its key.
 
     Args:
         names: of hosts, or addresses.
@@ -26,7 +26,7 @@ def self_signed(*names: str) -> tuple[bytes, bytes]:
 
 
 def chained(*names: str) -> tuple[bytes, bytes]:
-    """Return a certificate with that of its own authority behind it, and its key.
+    """Return a certificate and that of its authority, and its key.
 
     Args:
         names: of hosts, or addresses.
@@ -75,9 +75,9 @@ def _signed(
     """Return a certificate that began yesterday and lasts for a month.
 
     Args:
-        subject: whose it is.
-        key: theirs.
-        issuer: who vouches for it.
+        subject: the certificate's.
+        key: the subject's.
+        issuer: of the certificate.
         by: the issuer's key.
         extensions: each with whether it is critical.
     """

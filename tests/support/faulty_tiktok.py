@@ -137,7 +137,7 @@ class FaultyTikTok:
     def wait_until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + HANGS
         while not condition():
-            assert time.monotonic() < deadline, "it never came to that"
+            assert time.monotonic() < deadline, "the condition never came true"
             time.sleep(0.002)
 
     # --- serving -------------------------------------------------------------------

@@ -152,7 +152,7 @@ def _end(worker: _Worker) -> int:
 
 
 def _live(session: pytest.Session, main: Connection, folder: Path) -> NoReturn:
-    """Be a worker, from the beginning to the end."""
+    """Run as a worker, from the beginning to the end."""
     status = pytest.ExitCode.INTERNAL_ERROR
     try:
         _be_separate(session.config, folder)

@@ -16,8 +16,9 @@ def middleware_of(world: World) -> Any:
 def with_links(world: World, **options: Any) -> World:
     """Return the world with a page ``/link`` in front of its app.
 
-    The page answers the login link that ``world.link``, the keywords of ``login_url``,
-    asks for; several are answered in one response. Options are the middleware's.
+    The page answers with the login link for ``world.link``, the keywords of
+    ``login_url``; several links are answered in one response. Options are the
+    middleware's.
     """
     world.further = {**world.further, **options}
     world.start()

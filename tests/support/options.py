@@ -1,4 +1,4 @@
-"""Options of the settings, good ones, to be changed by tests."""
+"""Valid options of the settings, which tests change."""
 
 from __future__ import annotations
 
