@@ -58,7 +58,7 @@ def _check(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:
-            print(f"Port {port} cannot be had: {error}", file=sys.stderr)
+            print(f"Port {port} cannot be used: {error}", file=sys.stderr)
             print("Take another: make demo PORT=9000, or --port 9000", file=sys.stderr)
             sys.exit(1)
 

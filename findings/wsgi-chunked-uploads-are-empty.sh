@@ -10,7 +10,7 @@
 # that stores what it gets stores nothing and answers 200. This affects anyone who moves a Flask app
 # to one of them, as the upload works in development. Our middleware reads such a body where the
 # server marks its end; elsewhere a webhook in chunks is empty for it too, and is refused, since its
-# signature does not fit; the page of servers says so.
+# signature does not match; the page of servers says so.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -119,7 +119,7 @@ def _add_check(commands: Any) -> None:
         "--live",
         action="store_true",
         help="ask TikTok whether it accepts client_key and client_secret, with a code"
-        " that cannot be right; no user is concerned",
+        " that cannot be valid; no user is affected",
     )
     check.add_argument("--json", action="store_true", help="print JSON")
     check.add_argument("--strict", action="store_true", help="a note counts as wrong")
@@ -136,7 +136,7 @@ def _add_tokens(commands: Any) -> None:
     listed.set_defaults(run=_list)
     sweep = actions.add_parser(
         "sweep",
-        help="renew tokens that end soon, and report grants that have ended",
+        help="renew tokens that expire soon, and report grants that have ended",
         description="For cron. Exit code: 0, or 1 if a token could not be renewed.",
     )
     add_sweep_arguments(sweep)
@@ -168,7 +168,7 @@ def _add_sandbox(commands: Any) -> None:
         "--port",
         type=_port,
         default=8001,
-        help="of the stand-in, not of your app; 8001 if not given",
+        help="the port of the stand-in, not of your app; 8001 if not given",
     )
     sandbox.add_argument(
         "--scopes",
@@ -316,7 +316,7 @@ def _refresh(given: argparse.Namespace) -> int:
     """Refresh one user's token, due or not."""
     with _tokens() as tokens:
         token = tokens.renew(given.open_id)
-    print(f"refreshed: the token ends {moment(token.expires_at)}")
+    print(f"refreshed: the token expires {moment(token.expires_at)}")
     return 0
 
 
@@ -400,7 +400,7 @@ def _port(text: str) -> int:
         ArgumentTypeError: it is not a port.
     """
     if not re.fullmatch("[0-9]{1,5}", text) or int(text) > _LAST_PORT:
-        message = f"{one_line(text)!r} is no port; it must be 0 to {_LAST_PORT}"
+        message = f"{one_line(text)!r} is not a port; it must be 0 to {_LAST_PORT}"
         raise argparse.ArgumentTypeError(message)
     return int(text)
 
@@ -419,7 +419,7 @@ def _scopes(text: str) -> list[str]:
     scopes = [scope for scope in text.replace(",", " ").split() if scope]
     wrong = [scope for scope in scopes if not is_scope(scope)]
     if wrong or not scopes:
-        message = f"{one_line(text)!r} is no list of scopes"
+        message = f"{one_line(text)!r} is not a list of scopes"
         raise argparse.ArgumentTypeError(message)
     return scopes
 

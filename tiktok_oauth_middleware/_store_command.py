@@ -120,7 +120,7 @@ def copy(
 
     Raises:
         ConfigurationError: a URL names no store, both name the same one, or the keys
-            do not fit; nothing was copied.
+            do not match; nothing was copied.
         StoreError: a store failed; what was copied stays.
     """
     from ._core.backends.command import backend_for, finish
@@ -224,7 +224,7 @@ def _given(url: str, which: str) -> str:
     name = url.removeprefix("env:")
     if name != url:
         if not re.fullmatch(r"[A-Za-z_]\w*", name) or not os.environ.get(name):
-            message = f"{which}: env: is followed by the name of a variable that is set"
+            message = f"{which}: env: needs the name of a variable that is set"
             raise ConfigurationError(message)
         url = os.environ[name]
     fault = store_fault(url)
@@ -264,9 +264,9 @@ def _print_report(report: CopyReport, out: Output) -> None:
     ]
     if report.disputed:
         lines.append(
-            f"not connected: {report.disputed} accounts are connected to another user"
-            " in FROM than in TO; they stay with the user in TO. Disconnect each in the"
-            " store where it is wrong, and copy again"
+            f"not connected: {report.disputed} accounts are connected to different"
+            " users in FROM and TO; they stay with the user in TO. Disconnect each in"
+            " the store where it is wrong, and copy again"
         )
     if report.suspicious:
         lines.append(

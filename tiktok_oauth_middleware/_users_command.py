@@ -56,7 +56,7 @@ class Output(Protocol):
     """A stream to which lines are written, or Django's wrapper of one."""
 
     def write(self, text: str, /) -> object:
-        """Write a text that ends with the line."""
+        """Write a text that ends with a line break."""
         ...
 
 
@@ -120,7 +120,7 @@ def add_sweep_arguments(parser: Any) -> None:
         metavar="SECONDS",
         type=_seconds,
         default=3600,
-        help="renew the tokens that end within this many seconds (3600)",
+        help="renew the tokens that expire within this many seconds (3600)",
     )
     _add_progress(parser)
 
@@ -145,7 +145,7 @@ def _number(text: str, most: float, unit: str) -> float:
         number = -1
     if not 0 <= number <= most:
         message = (
-            f"{one_line(text)!r} is no number of {unit}; it must be 0 to {most:.0f}"
+            f"{one_line(text)!r} is not a number of {unit}; it must be 0 to {most:.0f}"
         )
         raise argparse.ArgumentTypeError(message)
     return number
@@ -155,7 +155,7 @@ def _add_progress(parser: Any) -> None:
     parser.add_argument(
         "--progress",
         action="store_true",
-        help="report progress on standard error even if that is no terminal",
+        help="report progress on standard error even if that is not a terminal",
     )
 
 

@@ -61,7 +61,7 @@ def signed_in_auth(connection: HTTPConnection) -> SignedInAuth:
 for _reader in (tiktok_auth, signed_in_auth):
     _reader.__annotations__["connection"] = not_for_fastapi(
         f"{_reader.__name__} of tiktok_oauth_middleware.starlette reads a request, and"
-        " checks no scopes: as a dependency take SignedIn, MaybeSignedIn or tiktok_auth"
+        " checks no scopes: as a dependency use SignedIn, MaybeSignedIn or tiktok_auth"
         " of tiktok_oauth_middleware.fastapi"
     )
 
@@ -128,7 +128,7 @@ def _guarded_endpoint(endpoint: Any, required: Requirements) -> Any:
     if not callable(getattr(endpoint, "dispatch", None)):
         message = (
             f"requires_tiktok guards endpoint classes of Starlette; {endpoint.__name__}"
-            " has no dispatch() that a guard could stand before"
+            " has no dispatch() to put a guard before"
         )
         raise TypeError(message)
 

@@ -240,7 +240,7 @@ def test_port_taken(example):
         timeout=30,
     )
     assert done.returncode == 1
-    assert "cannot be had" in done.stderr
+    assert "cannot be used" in done.stderr
     assert len(done.stderr.splitlines()) == 2
     assert "Open" not in done.stdout
 

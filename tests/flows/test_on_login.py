@@ -204,7 +204,7 @@ class TestLeadsElsewhere:
         assert kept(decided) is None
         [event] = decided.events
         assert (event.name, event.reason) == ("login_rejected", "login_undecided")
-        assert "no path of this site" in caplog.text
+        assert "not a path of this site" in caplog.text
         assert "\r" not in caplog.messages[-1]
 
     def test_second_trip(self, decided, decider):

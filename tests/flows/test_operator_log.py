@@ -105,7 +105,7 @@ class TestToken:
         ("description", "look_at"),
         [
             ("Redirect_uri is not matched with the uri when requesting code.", "byte"),
-            ("Code verifier or code challenge is invalid.", "Look at pkce"),
+            ("Code verifier or code challenge is invalid.", "Check pkce"),
             (
                 "Only `application/x-www-form-urlencoded` is accepted as Content-Type.",
                 "proxies",
@@ -205,7 +205,7 @@ class TestToken:
         browser.post(DISCONNECT)
         refresh, revoke = lines()
         for line in (refresh, revoke):
-            hint = line.partition("Look at ")[2]
+            hint = line.partition("Check ")[2]
             assert "proxies" in hint
             assert "redirect_uri" not in hint
             assert "scopes" not in hint

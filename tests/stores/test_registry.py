@@ -106,7 +106,7 @@ def test_a_kind_has_every_column() -> None:
 def test_a_new_row_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new row in the table is enough to open a further scheme."""
     row = replace(registry.KINDS["memory"], schemes=("toy",))
-    with pytest.raises(ConfigurationError, match="toy://, which is no store"):
+    with pytest.raises(ConfigurationError, match="toy://, which is unknown"):
         open_store("toy://")
     monkeypatch.setattr(registry, "KINDS", {**registry.KINDS, "toy": row})
     assert isinstance(open_store("toy://"), MemoryStore)

@@ -841,9 +841,9 @@ def test_a_busy_pool_is_an_error(server: Server) -> None:
 @pytest.mark.parametrize(
     ("given", "match"),
     [
-        ("no url", "no URL that SQLAlchemy can read"),
-        ("nosuchdatabase://host/name", "no URL that SQLAlchemy can read"),
-        ("mssql+nosuchdriver://host/name", "no URL that SQLAlchemy can read"),
+        ("no url", "not a URL that SQLAlchemy can read"),
+        ("nosuchdatabase://host/name", "not a URL that SQLAlchemy can read"),
+        ("mssql+nosuchdriver://host/name", "not a URL that SQLAlchemy can read"),
         (object(), "neither a URL nor an Engine"),
     ],
 )
@@ -921,7 +921,7 @@ def test_settings_name_a_database(url: str) -> None:
     [
         ("postgres://db/app", "begins with postgres://"),
         ("postgresql+psycopg://", "names no database"),
-        ("postgresql+nosuchdriver://db/app", "no URL that SQLAlchemy can read"),
+        ("postgresql+nosuchdriver://db/app", "not a URL that SQLAlchemy can read"),
         ("redis+psycopg://db/app", r"begins with redis\+psycopg://"),
         ("memory+x://", r"begins with memory\+x://"),
         ("sqlite+pysqlite:///:memory:", "names no SQLite file"),

@@ -104,7 +104,7 @@ class TestEveryClient:
     def test_other_transport(self, visit, fake, settings):
         """A middleware with the transport of another stand-in is reported."""
         other = FakeTikTok.for_settings(settings)
-        with pytest.raises(LoginFlowError, match="another stand-in"):
+        with pytest.raises(LoginFlowError, match="a stand-in other"):
             visit(fake, **good(other)).log_in()
         assert other.requests == []
 

@@ -501,7 +501,7 @@ class TestCommand:
         port = str(urlsplit(stand_in.url).port)
         assert main(["sandbox", "--port", port]) == 1
         [line] = capsys.readouterr().err.splitlines()
-        assert line.startswith(f"wrong: port {port} of 127.0.0.1 cannot be had: ")
+        assert line.startswith(f"wrong: port {port} of 127.0.0.1 cannot be used: ")
         assert "--port" in line
 
     @pytest.mark.parametrize("port", ["65536", "-1", "http", "1e3", "\u0663"])
@@ -510,7 +510,7 @@ class TestCommand:
         with pytest.raises(SystemExit) as ended:
             main(["sandbox", "--port", port])
         assert ended.value.code == 2
-        assert "is no port; it must be 0 to 65535" in capsys.readouterr().err
+        assert "is not a port; it must be 0 to 65535" in capsys.readouterr().err
 
     @pytest.mark.parametrize("scopes", ["", ",", "user info;basic", "a\x1bb"])
     def test_no_scopes(self, capsys, scopes):

@@ -401,7 +401,7 @@ class TestTokens:
         with pytest.raises(SystemExit) as ended:
             main(["tokens", "list", f"--ending={days}"])
         assert ended.value.code == 2
-        words = f"{days!r} is no number of days; it must be 0 to 100000"
+        words = f"{days!r} is not a number of days; it must be 0 to 100000"
         assert words in capsys.readouterr().err
 
     def test_sweep(self, environment, open_id, capsys):

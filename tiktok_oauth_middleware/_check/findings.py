@@ -29,5 +29,6 @@ def of_faults(error: ConfigurationError) -> Iterator[Finding]:
         option = _OPTIONS.get(name, name.removeprefix("TIKTOK_").lower())
         if option.startswith("endpoints"):
             option = "endpoints"
-        code = "unknown_variable" if " is no option" in message else f"bad_{option}"
+        is_unknown = " is not an option" in message
+        code = "unknown_variable" if is_unknown else f"bad_{option}"
         yield wrong(code, option, message, fix)

@@ -57,7 +57,7 @@ def _keys(settings: TikTokSettings) -> Iterator[Finding]:
                 "weak_key",
                 "secret_keys",
                 f"secret_keys[{place}] has at most {bits} bits of randomness, judged by"
-                " its letters and length",
+                " its characters and length",
                 f"make one with {KEY_COMMAND}",
             )
     if len(keys) > _MANY_KEYS:
@@ -92,8 +92,8 @@ def _cookies(settings: TikTokSettings) -> Iterator[Finding]:
         yield wrong(
             "cookie_collides",
             "cookie_name",
-            f"cookie_name is {settings.cookie_name}, as a framework's own cookie: on"
-            " loopback ours has no __Host- before it",
+            f"cookie_name is {settings.cookie_name}, the name of a framework's own"
+            " cookie; on loopback ours lacks the prefix __Host-",
             "choose another name",
         )
     else:

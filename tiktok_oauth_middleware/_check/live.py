@@ -45,7 +45,7 @@ def findings(settings: TikTokSettings) -> Iterator[Finding]:
         "",
         f"{one_line(settings.endpoints.token)} was asked {times}, as client_key"
         f" {one_line(settings.client_key)}, for the tokens of a code that cannot be"
-        " right; no user is concerned",
+        " valid; no user is affected",
     )
     yield _of_current(error)
     if previous is not None and asks_again:
@@ -72,15 +72,15 @@ def _of_current(error: TikTokError | None) -> Finding:
         return wrong(
             "live_accepted",
             "endpoints",
-            "the token endpoint issued tokens for a code that cannot be right: it is"
+            "the token endpoint issued tokens for a code that cannot be valid: it is"
             " not TikTok's",
-            "leave TIKTOK_ENDPOINTS_TOKEN unset, and look at proxies on the way",
+            "leave TIKTOK_ENDPOINTS_TOKEN unset, and check proxies on the way",
         )
     if isinstance(error, GrantRevoked):
         return good(
             "live_credentials",
             "client_secret",
-            "TikTok accepts client_key and client_secret: it refused the code alone"
+            "TikTok accepts client_key and client_secret: it refused only the code"
             f" ({error.error})",
         )
     answer, look_at = _answer(error), _look_at(error)
@@ -128,7 +128,7 @@ def _of_previous(error: TikTokError | None) -> Finding:
             "leave it out three days after the rotation: until then it may still sign"
             " webhooks",
         )
-    answer = "tokens, for a code that cannot be right"
+    answer = "tokens, for a code that cannot be valid"
     return note(
         "live_previous_unknown",
         option,
@@ -144,4 +144,4 @@ def _answer(error: TikTokError) -> str:
 
 
 def _look_at(error: TikTokError) -> str:
-    return f"look at {cause_of(error).look_at or 'the answer, and its log_id'}"
+    return f"check {cause_of(error).look_at or 'the answer, and its log_id'}"

@@ -246,7 +246,7 @@ _OTHER_PORTAL = "a scope of TikTok's business portal, which has logins of its ow
 _FOREIGN_SCOPES: Mapping[str, str] = {
     "video.create": "not a scope of this API; video.upload or video.publish is",
     "share.sound.create": "a scope of TikTok's first API, which was shut down",
-    "video.query": "not a scope: video.list opens it",
+    "video.query": "not a scope: video.list covers it",
     "user.info.email": "not a scope: TikTok gives no e-mail address",
     "user.info.phone": "not a scope: TikTok gives no phone number",
     "email": "not a scope: TikTok gives no e-mail address",
@@ -283,7 +283,7 @@ def _unknown_scopes(requested: AbstractSet[str]) -> Iterator[Finding]:
             "scopes",
             f"scopes ask for {scope}, which is {what}",
             "compare it with the scopes of your app in TikTok's portal: one that the"
-            " app does not have fails every login",
+            " app does not have makes every login fail",
         )
 
 

@@ -64,7 +64,7 @@ def _register(register: Mapping[str, Any]) -> Iterator[str]:
     yield f"  {register['redirect_uri']}"
     further = [s for s in register["scopes"] if s != BASIC_SCOPE]
     if further:
-        yield "Add these scopes to the app; one that is not approved fails every login:"
+        yield "Add these scopes to the app; one not approved makes every login fail:"
         yield f"  {' '.join(further)}"
     if register["webhook"]:
         yield "And this webhook callback URL:"

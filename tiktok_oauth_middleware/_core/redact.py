@@ -39,7 +39,7 @@ def mask(text: str, secrets: Iterable[str]) -> str:
     for secret in sorted(
         secrets, key=len, reverse=True
     ):  # one may be the beginning of another
-        # No spelling is shorter than the secret: most texts are empty, or "ok".
+        # Most texts are empty or "ok", and no spelling is shorter than the secret.
         if _SHORTEST_SECRET <= len(secret) <= len(text):
             for written in _spellings(secret):
                 text = text.replace(written, "***")

@@ -143,7 +143,7 @@ class BlockingAhead(_Ahead):
         self._leave[:] = [leave]
         try:
             stream = self._open_stream()
-        except Exception:  # noqa: BLE001 - a login meets it again, and reports it
+        except Exception:  # noqa: BLE001 - a login that fails too reports it
             self.cannot_run()
             return
         self._opened_at, left = self.now(), self._lifetime
@@ -291,7 +291,7 @@ class _Waiting:
                         await self.stream.read(1)
                     self.ended_after = self._now() - opened_at
                 is_useless = True
-        except Exception:  # noqa: BLE001 - a login meets it again, and reports it
+        except Exception:  # noqa: BLE001 - a login that fails too reports it
             is_useless = True
             self.has_failed = self.stream is None
         finally:

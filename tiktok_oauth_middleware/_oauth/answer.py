@@ -64,7 +64,7 @@ def read_answer(
     """
     answer = read_json_object(body)
     if answer is None:
-        text = "an answer that is no JSON object"
+        text = "an answer that is not a JSON object"
         excerpt = body[:_LONGEST_EXCERPT].decode("utf-8", "replace").strip()
         if excerpt:
             text += f", and begins: {one_line(mask(excerpt, secrets))}"

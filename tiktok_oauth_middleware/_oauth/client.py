@@ -51,8 +51,8 @@ Timing = Callable[[str], AbstractContextManager[object]]
 _CONNECT_SECONDS = 3
 
 _PREVIOUS_ACCEPTED = (
-    "TikTok refused client_secret (invalid_client) and took previous_client_secret:"
-    " the portal does not use the new one yet, or it is wrong"
+    "TikTok refused client_secret (invalid_client) and accepted previous_client_secret:"
+    " the new secret is wrong, or the portal does not use it yet"
 )
 #: Client authentication with the present secret, and with the previous one.
 _METHODS = ("client_key_post", "previous_client_key_post")

@@ -84,7 +84,7 @@ def read_webhook(
     macs = [_webhook_mac(signed_at.encode(), body, secret) for secret in secrets]
     # Each one is compared, so that the time taken does not show which of them matches.
     if not sum(hmac.compare_digest(mac, signature) for mac in macs):
-        raise _rejected("signature", "the signature does not fit the body")
+        raise _rejected("signature", "the signature does not match the body")
     delivery = _delivery(body, client_key)
     age = now - to_seconds(int(signed_at))
     oldest = tolerance + (RETRIED_SECONDS if delivery.event == REMOVED else 0)
@@ -134,7 +134,7 @@ def _webhook_mac(signed_at: bytes, body: bytes, secret: str) -> str:
 def _delivery(body: bytes, client_key: str) -> Delivery:
     delivery = read_json_object(body)
     if delivery is None:
-        raise _rejected("delivery", "the body is no JSON object")
+        raise _rejected("delivery", "the body is not a JSON object")
     event, open_id = delivery.get("event"), delivery.get("user_openid") or None
     if type(open_id) is int:  # the portal's button for a test sends a number
         open_id = str(open_id)

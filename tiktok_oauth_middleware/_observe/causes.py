@@ -47,9 +47,9 @@ class Cause(NamedTuple):
 
 
 _REGISTERED = (
-    "redirect_uri, which must stand in TikTok's portal byte for byte, the final slash"
-    " included, for the app whose client_key this is (sandbox and production each have"
-    " their own list)"
+    "redirect_uri, which must be registered in TikTok's portal byte for byte, the final"
+    " slash included, for the app whose client_key this is (sandbox and production each"
+    " have their own list)"
 )
 _PORTAL = "client_key, and the app's page in TikTok's portal"
 _LATER = "TikTok's side: such trouble passes, and its support asks for the log_id"
@@ -74,7 +74,7 @@ _BY_ERROR: Mapping[str, Cause] = {
             "invalid_scope",
             _ERROR,
             "scopes and optional_scopes: each must be added to the app in TikTok's"
-            " portal and approved, and one that is not fails every login",
+            " portal and approved, and one that is not makes every login fail",
         ),
         Cause("invalid_request", _ERROR, f"{_REGISTERED}; and pkce"),
         Cause("redirect_uri_mismatch", _ERROR, _REGISTERED),
@@ -182,8 +182,7 @@ _STORE = Cause(
 _ON_LOGIN = Cause(
     "login_undecided",
     _ERROR,
-    "on_login, which returns None to let a login go on, a path of this site to land on,"
-    " or raises LoginRefused",
+    "on_login, which must return None or a path of this site, or raise LoginRefused",
 )
 #: Errors of a callback that mean a mistake in the app or in the portal.
 CONFIGURATION = frozenset(
@@ -260,8 +259,8 @@ def _narrowed(found: Cause, description: str) -> str:
         return _REGISTERED
     if "code_challenge" in description or "code verifier" in description:
         return (
-            "pkce, and which tab of TikTok's portal redirect_uri stands in: the Desktop"
-            " tab demands PKCE"
+            "pkce, and in which tab of TikTok's portal redirect_uri is registered: the"
+            " Desktop tab demands PKCE"
         )
     if "content-type" in description:
         return "proxies that change what is sent"

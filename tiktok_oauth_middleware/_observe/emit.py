@@ -183,7 +183,7 @@ class Emitter:
         words = {name: value or "none" for name, value in fields.items()}
         words["detail"] = f": {fields['detail']}" if detail else ""
         look_at = fields["look_at"]
-        words["look_at"] = f". Look at {look_at}" if look_at else ""
+        words["look_at"] = f". Check {look_at}" if look_at else ""
         extra: dict[str, Any] = {f"tiktok_{name}": v for name, v in fields.items()}
         extra["tiktok_status"] = event.status
         sentence = EVENTS[event.name].sentence + omitted_note(left_out)

@@ -29,7 +29,7 @@ STORE = "tiktok_oauth.store.duration"
 
 #: Histograms by name, with their descriptions.
 HISTOGRAMS: Mapping[str, str] = {
-    CALLS: "Calls to TikTok, from the request to the read answer",
+    CALLS: "Calls to TikTok, until the answer has been read",
     STORE: "Operations of the store, waiting for a thread included",
 }
 #: Upper bounds of their buckets, in seconds.

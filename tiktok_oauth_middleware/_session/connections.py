@@ -333,7 +333,7 @@ def user_id_fault(user_id: object) -> str | None:
     try:
         length = len(user_id.encode())
     except UnicodeEncodeError:
-        return "a str that UTF-8 cannot hold"
+        return "a str that cannot be encoded in UTF-8"
     if not 0 < length <= LONGEST_USER_ID:
         return f"a str of {length} bytes; there must be 1 to {LONGEST_USER_ID}"
     return None

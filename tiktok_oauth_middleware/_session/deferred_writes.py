@@ -76,7 +76,7 @@ class DeferredWrites:
             return
         self._warned = now
         logger.warning(
-            "the store takes no writes: %s. Signed-in requests go on from what is"
-            " stored; logins, logouts and refreshes of expired tokens are answered 503",
+            "the store takes no writes: %s. Requests with a session are still served;"
+            " logins, logouts and refreshes of expired tokens are answered 503",
             error,
         )

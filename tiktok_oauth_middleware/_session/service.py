@@ -212,7 +212,7 @@ class SessionService:
         """
         try:
             await (await self.client()).warm()
-        except Exception as error:  # noqa: BLE001 - a login meets it again, and reports it
+        except Exception as error:  # noqa: BLE001 - a login that fails too reports it
             logger.warning("no client for TikTok yet: %s", type(error).__name__)
 
     async def aclose(self) -> None:

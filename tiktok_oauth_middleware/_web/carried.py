@@ -76,7 +76,7 @@ def check_carried(carried: object) -> None:
     try:
         length = len(pack_carried(carried).encode())
     except UnicodeEncodeError:
-        message = "carry has a lone surrogate in it, which is no character"
+        message = "carry has a lone surrogate in it, which is not a character"
         raise ValueError(message) from None
     if length > LONGEST:
         message = (
@@ -136,8 +136,8 @@ class CarriedLinks:
         """
         if not self._is_read:
             logger.warning(
-                "login_url(carry=...) was called, and there is no on_login, which would"
-                " get what a login carried"
+                "login_url(carry=...) was called, but there is no on_login to get the"
+                " data"
             )
         packed = f"{int(self._clock())}\n{pack_carried(carried)}".encode()
         return to_text(self._box.seal(packed, _name(browser_id, query)))

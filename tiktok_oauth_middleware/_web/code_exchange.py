@@ -126,7 +126,7 @@ class CodeExchange:
             if tokens.expires_in < 1 and tokens.refresh_token is None:
                 # It would end at its first use, and a guarded page would redirect for
                 # ever.
-                raise TikTokError("", "a token that has ended already")
+                raise TikTokError("", "a token that has expired already")
             return tokens, await self._profile(client, tokens)
 
     async def check_alive(self, record: UserRecord, began_at: float) -> None:

@@ -26,7 +26,7 @@ from .request_auth import auth_in
 CLOSE_CODES: Mapping[int, int] = {401: 4401, 403: 4403}
 #: The annotation with which FastAPI refuses a decorator as a dependency.
 NOT_A_DEPENDENCY = not_for_fastapi(
-    "requires_tiktok is a decorator: as a dependency take SignedIn, or"
+    "requires_tiktok is a decorator: as a dependency use SignedIn, or"
     " Security(tiktok_auth, scopes=[...]), of tiktok_oauth_middleware.fastapi"
 )
 

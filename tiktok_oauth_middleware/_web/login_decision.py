@@ -124,7 +124,7 @@ def _path(answer: object, mount_point: MountPoint) -> tuple[str, str]:
         return "", f"a {type(answer).__name__}"
     path = safe_return_to(local_part(answer, mount_point.origin), mount_point.own_paths)
     if path is None:
-        return "", f"{one_line(answer)!r}, which is no path of this site"
+        return "", f"{one_line(answer)!r}, which is not a path of this site"
     return path, ""
 
 

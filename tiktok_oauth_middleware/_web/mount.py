@@ -210,7 +210,7 @@ class MountPoint:
         if self._connect is None:
             message = (
                 "connect_url needs the option connect_path, and current_user, which"
-                " tells who is signed in to the app"
+                " says who is signed in to the app"
             )
             raise ConfigurationError(message)
         query = {

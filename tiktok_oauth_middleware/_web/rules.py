@@ -117,7 +117,7 @@ class AppRules:
         ]
         if found:
             logger.warning(
-                "protect lists paths that no route of the app fits: %s", found
+                "protect lists paths that match no route of the app: %s", found
             )
 
 

@@ -216,7 +216,10 @@ def sign_in(request: Any, login: Login, *, may_connect: bool) -> Refusal | None:
         return Refusal(code="login_refused", ends="session" if is_known else "access")
     account = current_accounts().filter(open_id=login.open_id, user=user).first()
     if account is None and _exists(user):
-        message = "another authentication backend took tiktok_login for another user"
+        message = (
+            "another authentication backend accepted tiktok_login, and returned another"
+            " user"
+        )
         raise ImproperlyConfigured(message)
     if account is None or not _note(account, login):  # deleted during the login
         return Refusal(code="login_expired")

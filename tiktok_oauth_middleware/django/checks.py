@@ -167,7 +167,7 @@ def _middleware_faults() -> Iterator[checks.CheckMessage]:
     fetching = _place("FetchFromCacheMiddleware", "django.middleware.cache")
     if 0 <= fetching < ours:
         yield checks.Error(
-            "FetchFromCacheMiddleware stands before TikTokMiddleware: a page in the"
+            "FetchFromCacheMiddleware is before TikTokMiddleware: a page in the"
             " cache would be served where a rule protects it",
             hint="put it last in MIDDLEWARE, as Django's documentation says",
             id="tiktok_oauth.behind_FetchFromCacheMiddleware",

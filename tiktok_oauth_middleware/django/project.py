@@ -114,7 +114,7 @@ def read_settings() -> TikTokSettings:
     odd = sorted(str(name) for name in given if name not in known)
     missing = [name for name in required_options(TikTokSettings) if name not in given]
     if odd or missing:
-        faults = [f"{SETTING} has {name!r}, which is no option" for name in odd]
+        faults = [f"{SETTING} has {name!r}, which is not an option" for name in odd]
         faults += [f"{name} must be set in {SETTING}" for name in missing]
         raise ConfigurationError(faults)
     return TikTokSettings(**{"store": _DEFAULT_STORE, **given})
@@ -132,7 +132,7 @@ def read_options() -> Options:
         raise ConfigurationError(message)
     known = {option.name for option in dataclasses.fields(Options)}
     faults = [
-        f"{OPTIONS} has {name!r}, which is no option; there are"
+        f"{OPTIONS} has {name!r}, which is not an option; there are"
         f" {', '.join(sorted(known))}"
         for name in sorted(map(str, given))
         if name not in known

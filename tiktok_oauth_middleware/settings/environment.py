@@ -93,7 +93,7 @@ def _missing(name: str, row: Row, environ: Mapping[str, str]) -> str:
         if other in _OTHER_PORTALS
         else ""
     )
-    return f"{variable} is not set; {_PREFIX}{other} is, which is no option{portal}"
+    return f"{variable} is not set; {_PREFIX}{other} is, which is not an option{portal}"
 
 
 def _quoted(environ: Mapping[str, str], variables: Mapping[str, str]) -> Iterator[str]:
@@ -102,8 +102,8 @@ def _quoted(environ: Mapping[str, str], variables: Mapping[str, str]) -> Iterato
         value = environ.get(variable, "")
         if value[:1] in QUOTES and name not in _REPORT_QUOTES:
             yield (
-                f"{variable} begins with a quote, which is no part of a value; write it"
-                " without"
+                f"{variable} begins with a quote, which is not part of a value; write"
+                " it without"
             )
 
 
@@ -132,4 +132,4 @@ def _misspelt(environ: Mapping[str, str], variables: Iterable[str]) -> Iterator[
         if variable.startswith(_PREFIX) and variable not in known:
             near = difflib.get_close_matches(variable, known, n=1, cutoff=0.9)
             if near:
-                yield f"{variable} is no option; {near[0]} is"
+                yield f"{variable} is not an option; {near[0]} is"

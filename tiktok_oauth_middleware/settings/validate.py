@@ -121,7 +121,7 @@ def _copied_fault(value: str) -> str | None:
     if not value:
         return "is empty"
     if value[0] in QUOTES or value[-1] in QUOTES:
-        return "begins or ends with a quote, which is no part of it"
+        return "begins or ends with a quote, which is not part of it"
     if value != value.strip():
         return "begins or ends with a space or line break"
     if "=" in value[:24] and value.upper().startswith(("TIKTOK_", "CLIENT_")):
@@ -134,7 +134,7 @@ def _copied_fault(value: str) -> str | None:
 def _key_fault(key: str, client_secrets: tuple[str, str | None]) -> str | None:
     """Return what is wrong with a key, without showing it."""
     if key[:1] in QUOTES and key[:1] == key[-1:]:
-        return "is in quotes, which are no part of it"
+        return "is in quotes, which are not part of it"
     if any("\ud800" <= letter <= "\udfff" for letter in "".join(key)):
         return "is not UTF-8"
     if len(key) < _KEY_LENGTH:
@@ -353,7 +353,7 @@ def _other_faults(options: Mapping[str, Any]) -> Iterator[str]:
     if not _NAME.fullmatch(options["cookie_name"]):
         yield "cookie_name must be 1 to 64 letters, digits, - or _"
     elif "-login-" in options["cookie_name"] + "-":
-        yield "cookie_name holds -login, by which the cookies of logins are known"
+        yield "cookie_name holds -login, which marks the cookies of logins"
     elif options["cookie_name"].endswith("-choose"):
         yield "cookie_name ends with -choose, as the cookie that a logout leaves does"
     for origin in options["websocket_origins"]:

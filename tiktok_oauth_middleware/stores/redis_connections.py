@@ -149,7 +149,7 @@ def check_url(url: str, timeout: float) -> None:
     try:
         connection = _pool(url, timeout).make_connection()  # does not connect
     except (ValueError, TypeError):
-        message = "store is no URL that redis-py can read; use redis://host:6379/0"
+        message = "store is not a URL that redis-py can read; use redis://host:6379/0"
         # Without the cause, which may quote the password.
         raise ConfigurationError(message) from None
     _refuse_decoding(is_decoding=connection.encoder.decode_responses)

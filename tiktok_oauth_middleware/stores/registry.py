@@ -83,10 +83,10 @@ def store_fault(url: str) -> str | None:
     """
     scheme, separator, _ = url.partition("://")
     if not separator or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
-        return f"store is no URL of a store; it must be one of {_examples()}"
+        return f"store is not the URL of a store; it must be one of {_examples()}"
     kind = KINDS.get(_key(scheme))
     if kind is None:
-        return f"store begins with {scheme}://, which is no store; use {_examples()}"
+        return f"store begins with {scheme}://, which is unknown; use {_examples()}"
     return kind.fault(url)
 
 

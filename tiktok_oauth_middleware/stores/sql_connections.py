@@ -182,7 +182,7 @@ class ConnectionSource:
                 self._url = make_url(reveal(url_or_engine))
                 kind = self._url.get_dialect()
             except (ArgumentError, NoSuchModuleError, ValueError):
-                message = "store is no URL that SQLAlchemy can read; write it as"
+                message = "store is not a URL that SQLAlchemy can read; write it as"
                 message += " postgresql+psycopg://user:password@host/database"
                 raise ConfigurationError(message) from None
             self.dialect = _dialect_of(self._url, is_async=kind.is_async)

@@ -69,7 +69,7 @@ class ConsentRefused(LoginFlowError):
     def __init__(self, refused: Refused) -> None:
         hint = ""
         if refused.kind in _REGISTERED:
-            hint = "; FakeTikTok.for_settings(settings) registers the app of them"
+            hint = "; FakeTikTok.for_settings(settings) registers their app"
         super().__init__(f"{refused}{hint}")
         self.error: str = refused.error
         self.err_code: int = refused.code
@@ -587,8 +587,8 @@ def _ticked(scopes: Iterable[str] | None, request: ConsentRequest) -> tuple[str,
 
 def _no_page(person: Person, granted: Iterable[str]) -> str:
     return (
-        f"scopes= decides on a page that TikTok does not show: {person.display_name}"
+        f"scopes= needs a page that TikTok does not show: {person.display_name}"
         f" consented before and is reconnected with {','.join(granted)}. TikTok shows"
-        " the page again with disable_auto_auth=1 (always_ask_consent=True, or a step"
-        " up by login_url(scopes=...)), to another person, or after disconnect()"
+        " the page again with disable_auto_auth=1 (always_ask_consent=True, or a"
+        " step-up by login_url(scopes=...)), to another person, or after disconnect()"
     )

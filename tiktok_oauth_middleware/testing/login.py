@@ -231,8 +231,8 @@ def _check_origin(client: object, callback: str) -> None:
         if origin_of(base) != wanted:
             message = (
                 f"the client's base_url is {origin_of(base)}, the callback's origin"
-                f" {wanted}, and a browser keeps cookies apart by it: make the client"
-                f" with base_url={wanted!r}"
+                f" {wanted}, and cookies of one are not sent to the other: make the"
+                f" client with base_url={wanted!r}"
             )
             raise LoginFlowError(message)
 

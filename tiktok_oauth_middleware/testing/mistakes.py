@@ -56,8 +56,8 @@ def check_middleware(client: object, fake: FakeTikTok, authorize: str) -> None:
             raise LoginFlowError(message)
     elif getattr(transport, "stand_in", fake) is not fake:
         message = (
-            "the app's middleware has the transport of another stand-in than the one"
-            f" that this login is made at: {_FIX}, where fake is the same"
+            "the app's middleware has the transport of a stand-in other than the one"
+            f" that this login uses: {_FIX}, where fake is the same"
         )
         raise LoginFlowError(message)
 

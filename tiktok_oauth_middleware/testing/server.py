@@ -480,8 +480,8 @@ def serve(fake: FakeTikTok, host: str, port: int, *, scopes: str = "") -> None:
         stand_in = StandIn(fake, host, port)
     except OSError as error:
         message = (
-            f"port {port} of {host} cannot be had: {error.strerror}; take another, such"
-            " as --port 9001"
+            f"port {port} of {host} cannot be used: {error.strerror}; take another,"
+            " such as --port 9001"
         )
         raise ConfigurationError(message) from error
     variables = stand_in.environment("http://127.0.0.1:8000/auth/tiktok/callback")

@@ -93,7 +93,7 @@ def test_sweep(project):
 )
 def test_numbers(project, arguments):
     """A number that is none, or out of bounds, is a usage error."""
-    with pytest.raises(CommandError, match="is no number of"):
+    with pytest.raises(CommandError, match="is not a number of"):
         run(*arguments)
 
 

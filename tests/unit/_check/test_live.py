@@ -94,7 +94,7 @@ class TestCredentials:
         assert record.headers["content-type"] == "application/x-www-form-urlencoded"
         assert endpoints.token in message
         assert "client_key awexampleclientkey" in message
-        assert "no user is concerned" in message
+        assert "no user is affected" in message
         assert "once," in message
 
     def test_code_cannot_be_right(self):
@@ -182,8 +182,8 @@ class TestOtherAnswers:
                 "rate_limit",
                 "how often",
             ),
-            ({"status": 200, "body": b""}, "no JSON object", "proxies"),
-            ({"status": 200, "body": b"[]"}, "no JSON object", "proxies"),
+            ({"status": 200, "body": b""}, "not a JSON object", "proxies"),
+            ({"status": 200, "body": b"[]"}, "not a JSON object", "proxies"),
             ({"status": 200, "body": b'{"a":1}'}, "unusable access_token", "log_id"),
         ],
         ids=lambda value: None if isinstance(value, dict) else value[:8],
@@ -339,7 +339,7 @@ class TestCommand:
         """The text output says what was done, and TikTok's answer."""
         assert main(["check", "--live"]) == 0
         out = capsys.readouterr().out
-        assert "no user is concerned" in out
+        assert "no user is affected" in out
         assert "good: TikTok accepts client_key and client_secret" in out
         assert SECRET not in out
 

@@ -54,7 +54,7 @@ BODIES = [
 @pytest.mark.parametrize("reader", [read_token, read_revoke], ids=["token", "revoke"])
 def test_body_that_is_not_an_object_is_not_an_answer(reader, body, status):
     """A body that is not a JSON object is TikTokUnavailable, whatever its status."""
-    with pytest.raises(TikTokUnavailable, match="no JSON object") as refused:
+    with pytest.raises(TikTokUnavailable, match="not a JSON object") as refused:
         reader(status, body)
     assert refused.value.http_status == status
     assert refused.value.error == ""
@@ -255,7 +255,7 @@ def test_ambiguous_body_is_not_an_answer(body):
     """A body with a repeated name, or in another encoding than UTF-8, is not an
     answer.
     """
-    with pytest.raises(TikTokUnavailable, match="no JSON object"):
+    with pytest.raises(TikTokUnavailable, match="not a JSON object"):
         read_token(200, body)
 
 

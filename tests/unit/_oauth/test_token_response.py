@@ -170,7 +170,7 @@ def test_invalid_lifetime_is_refused(field, raw):
 )
 def test_invalid_number_is_not_an_answer(raw):
     """Numbers that are not valid JSON, or too long, make the answer unreadable."""
-    with pytest.raises(TikTokUnavailable, match="no JSON object"):
+    with pytest.raises(TikTokUnavailable, match="not a JSON object"):
         read_token(200, with_raw("expires_in", raw))
 
 
@@ -293,7 +293,7 @@ def test_scope_of_another_shape_is_refused(scope):
 @pytest.mark.parametrize("status", [200, 204, 400, 503])
 def test_empty_body_is_not_a_token_answer(body, status):
     """An empty body is not a token answer, whatever its status."""
-    with pytest.raises(TikTokUnavailable, match="no JSON object"):
+    with pytest.raises(TikTokUnavailable, match="not a JSON object"):
         read_token(status, body)
 
 

@@ -468,7 +468,7 @@ def test_starlettes_guard_elsewhere():
 @pytest.mark.parametrize(
     ("dependency", "message"),
     [
-        (Depends(for_starlette.tiktok_auth), "take SignedIn, MaybeSignedIn"),
+        (Depends(for_starlette.tiktok_auth), "use SignedIn, MaybeSignedIn"),
         (Security(for_starlette.tiktok_auth, scopes=["a"]), "checks no scopes"),
         (Depends(for_starlette.signed_in_auth), "checks no scopes"),
         (Depends(for_starlette.requires_tiktok), "is a decorator"),

@@ -207,7 +207,7 @@ def environment(**changes):
 @pytest.mark.parametrize(
     ("option", "other", "words"),
     [
-        ("CLIENT_KEY", "CLIENT_ID", "TIKTOK_CLIENT_ID is, which is no option"),
+        ("CLIENT_KEY", "CLIENT_ID", "TIKTOK_CLIENT_ID is, which is not an option"),
         ("CLIENT_KEY", "APP_ID", "developers.tiktok.com"),
         ("CLIENT_KEY", "APP_KEY", "business and shop portals"),
         ("CLIENT_SECRET", "APP_SECRET", "developers.tiktok.com"),
@@ -225,7 +225,7 @@ def test_other_names(option, other, words):
     with pytest.raises(ConfigurationError) as refused:
         TikTokSettings.from_env(environment(**changes))
     text = str(refused.value)
-    assert f"TIKTOK_{option} is" in text or f"TIKTOK_{other} is no option" in text
+    assert f"TIKTOK_{option} is" in text or f"TIKTOK_{other} is not an option" in text
     assert words in text or f"TIKTOK_{option} is" in text.partition("; ")[2]
     assert "the-value-of-this" not in text
 

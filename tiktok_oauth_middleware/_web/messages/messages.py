@@ -147,7 +147,7 @@ def _faults(texts: object) -> Iterator[str]:
 def _fault_of(name: object, value: object) -> str | None:
     """Return what is wrong with one text, or None."""
     if name not in ENGLISH_TEXTS:
-        return "is no text of the pages"
+        return "is not a text of the pages"
     is_list = isinstance(value, list | tuple) and all(isinstance(t, str) for t in value)
     if not (isinstance(value, str) or is_list):
         return "must be a string, or a list of a title and paragraphs"

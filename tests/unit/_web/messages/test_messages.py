@@ -188,7 +188,7 @@ def test_ours_may_be_given(names):
         ({"de_DE": {}}, "a language is a tag"),
         ({7: {}}, "a language is a tag"),
         ({"de": "Zurück"}, "a mapping from names"),
-        ({"de": {"zurueck": "x"}}, "is no text of the pages"),
+        ({"de": {"zurueck": "x"}}, "is not a text of the pages"),
         ({"de": {"back": 1}}, "must be a string"),
         ({"de": {"back": [1]}}, "must be a string"),
         ({"de": {"back": ""}}, "is empty"),

@@ -24,10 +24,10 @@ from tiktok_oauth_middleware.errors import ConfigurationError, TikTokOAuthError
 
 
 class Command(BaseCommand):
-    """Checks the TikTok login, lists users, renews what ends soon, copies stores."""
+    """Checks the TikTok login, lists users, renews what expires soon, copies stores."""
 
     help = (
-        "Check the TikTok login, list its users, renew tokens that end soon, or copy"
+        "Check the TikTok login, list its users, renew tokens that expire soon, or copy"
         " all users to another store."
     )
     #: Its own checks report more than the system's.
@@ -49,7 +49,7 @@ class Command(BaseCommand):
         add_list_arguments(tokens)
         sweep = commands.add_parser(
             "sweep",
-            help="renew tokens that end soon",
+            help="renew tokens that expire soon",
             description="For cron. Exit code: 0, or 1 if a token could not be renewed.",
         )
         add_sweep_arguments(sweep)
