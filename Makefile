@@ -131,7 +131,7 @@ proxies: $(VENV)/ready-to-test  ## the proxies of docs/operations/proxies.md, wi
 browsers: export BROWSERS := $(or $(BROWSERS),chromium firefox webkit)
 browsers: $(VENV)/ready-to-test  ## the journey in three browsers
 	$(RUN) -m pip install --quiet --group browsers
-	$(RUN) -m pytest tests/browser/test_journeys.py -n 0 $(ARGS)
+	$(RUN) -m pytest tests/browser/test_journeys.py $(ARGS)
 
 sealing: $(VENV)/ready-to-test  ## sealed values with flipped bits; ARGS="--scale 0.1"
 	$(RUN) -m hardening.sealing $(ARGS)
