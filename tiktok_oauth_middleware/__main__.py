@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, closing, redirect_stdout
 from typing import TYPE_CHECKING, Any, cast
 
 from . import __version__
+from ._core.origins import LAST_PORT
 from ._core.redact import one_line
 from ._core.secret import reveal
 from ._store_command import add_arguments, hide_urls, run_action
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
-    given = _parser().parse_args(_marked(arguments))
+    given = _parser().parse_args(_with_open_id_marked(arguments))
     escape_other_letters()
     try:
         code: int = given.run(given)
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _marked(arguments: Sequence[str] | None) -> list[str]:
+def _with_open_id_marked(arguments: Sequence[str] | None) -> list[str]:
     """Return the arguments with ``--`` before an open_id that begins with a dash.
 
     TikTok's open_ids begin with ``-000``, which argparse would take for an option;
@@ -175,7 +176,7 @@ def _add_sandbox(commands: Any) -> None:
         metavar="SCOPE",
         nargs="+",
         action="extend",
-        type=_scopes,
+        type=_scope_names,
         default=[],
         help="the scopes that the app is approved for, separated by blanks or commas;"
         " if not given, those of profiles and videos",
@@ -301,15 +302,7 @@ def _sweep(given: argparse.Namespace) -> int:
 
 
 def _report(given: argparse.Namespace) -> Report:
-    return Report(sys.stdout, sys.stderr, _unreadable, progress=given.progress)
-
-
-def _unreadable(count: int) -> str:
-    return (
-        f"{count} more cannot be opened: sealed with a key that is not in"
-        " TIKTOK_SECRET_KEYS, or damaged; their users count as signed out. Put the"
-        " key that sealed them at the end of TIKTOK_SECRET_KEYS."
-    )
+    return Report(sys.stdout, sys.stderr, "TIKTOK_SECRET_KEYS", progress=given.progress)
 
 
 def _refresh(given: argparse.Namespace) -> int:
@@ -399,16 +392,13 @@ def _port(text: str) -> int:
     Raises:
         ArgumentTypeError: it is not a port.
     """
-    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > _LAST_PORT:
-        message = f"{one_line(text)!r} is not a port; it must be 0 to {_LAST_PORT}"
+    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > LAST_PORT:
+        message = f"{one_line(text)!r} is not a port; it must be 0 to {LAST_PORT}"
         raise argparse.ArgumentTypeError(message)
     return int(text)
 
 
-_LAST_PORT = 65_535
-
-
-def _scopes(text: str) -> list[str]:
+def _scope_names(text: str) -> list[str]:
     """Return the scopes of an argument, which may hold several.
 
     Raises:

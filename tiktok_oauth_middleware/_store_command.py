@@ -90,7 +90,7 @@ def run_action(
         message = "store create takes one URL"
         raise ConfigurationError(message)
     if urls:
-        url = _given(urls[0], "URL")
+        url = _store_url(urls[0], "URL")
     else:
         # This variable is enough: a person who migrates need not know the app's
         # secrets.
@@ -125,7 +125,7 @@ def copy(
     """
     from ._core.backends.command import backend_for, finish
 
-    urls = _given(between[0], "FROM"), _given(between[1], "TO")
+    urls = _store_url(between[0], "FROM"), _store_url(between[1], "TO")
     for url, which in zip(urls, ("FROM", "TO"), strict=True):
         if url.startswith("memory:"):
             message = f"{which} is memory://, which only its own process can read"
@@ -215,7 +215,7 @@ async def _refuse_same(source: Any, target: Any) -> None:
         raise ConfigurationError(message)
 
 
-def _given(url: str, which: str) -> str:
+def _store_url(url: str, which: str) -> str:
     """Return a URL without a fault, from the environment if it says so.
 
     Raises:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol, TextIO
 
 from ._core.progress import Progress
 from ._core.redact import one_line
+from .settings.rows import DAY
 from .stores.base import ROWS
 
 #: Exit code of a program that SIGINT ended: 128 + 2.
@@ -30,7 +31,6 @@ SORTED = 10_000
 #: The largest numbers of the command line.
 _MOST_DAYS, _MOST_SECONDS = 100_000, 400 * 86400
 _FORM = "{:<40}  {:<20}  {:<20}  {:>8}  {}"
-_DAY = 86400
 
 
 def escape_other_letters() -> None:
@@ -67,8 +67,8 @@ class Report(NamedTuple):
     out: Output
     #: Gets the progress, and how to go on after Ctrl-C.
     err: TextIO
-    #: Returns the sentence about a number of records that cannot be opened.
-    unreadable: Callable[[int], str]
+    #: The option with the keys, by the name that the command's user sets it by.
+    keys_option: str
     #: Whether to show progress where `err` is not a terminal.
     progress: bool = False
     #: Whether the last line counts only the users that are listed.
@@ -232,7 +232,7 @@ def _list_ending(tokens: Any, report: Report, days: float) -> int:
         for stored, _ in enumerate(listing, 1):
             if progress is not None and not stored % 100:
                 progress.show(partial("{} users read".format, stored))
-        found = tokens.ending(days * _DAY)
+        found = tokens.ending(days * DAY)
     except KeyboardInterrupt:
         _clear(progress)
         return report.stopped(f"{stored} users read, none listed")
@@ -366,7 +366,11 @@ async def _some(users: AsyncGenerator[Any, None]) -> list[Any]:
 
 def _report_unreadable(report: Report, count: int) -> None:
     if count:
-        report.line(report.unreadable(count))
+        report.line(
+            f"{count} more cannot be opened: sealed with a key that is not in"
+            f" {report.keys_option}, or damaged; their users count as signed out. Put"
+            f" the key that sealed them at the end of {report.keys_option}."
+        )
 
 
 def _clear(progress: Progress | None) -> None:

@@ -192,7 +192,7 @@ class TikTokOAuthMiddleware:
                 except StoreError as error:
                     request = _request(scope, path, mount_point.mount, receive)
                     response = await self._core.store_error_response(request, error)
-                    await _refuse(scope, receive, send, response)
+                    await _respond_instead(scope, receive, send, response)
                     return
                 if isinstance(found, tuple):
                     session = found
@@ -229,7 +229,7 @@ class TikTokOAuthMiddleware:
                 response = challenges.challenge_response(
                     request, mount_point, None, refusal
                 )
-                await _refuse(scope, receive, send, response)
+                await _respond_instead(scope, receive, send, response)
                 return
             auth._challenge = Challenge(is_preflight=True)
             receive = _without_body(receive)
@@ -399,7 +399,7 @@ class _WatchedAuth(TikTokAuth):
         if not self._accessed:  # a guard also sets it
             return self._send(message)
         if self._is_replaced:
-            return _nothing()
+            return _drop()
         if message["type"] == "http.response.start":
             if self._challenge is not None:
                 response = self._replacement(message)
@@ -414,7 +414,7 @@ class _WatchedAuth(TikTokAuth):
         """Send the app's message, or our response to a handshake that was refused."""
         kind = message["type"]
         if self._is_replaced:
-            return _nothing()
+            return _drop()
         if kind == "websocket.accept":
             self._is_open = True
         # Once a WebSocket is open there is no handshake left to answer.
@@ -486,7 +486,7 @@ def _deleting_cookie(core: Core, send: Send) -> Send:
     return send_message
 
 
-async def _nothing() -> None:
+async def _drop() -> None:
     """Drop a message of a response that was replaced."""
 
 
@@ -590,7 +590,7 @@ async def _respond(scope: Scope, send: Send, response: Response) -> None:
     await send({"type": f"{kind}.response.body", "body": body})
 
 
-async def _refuse(
+async def _respond_instead(
     scope: Scope, receive: Receive, send: Send, response: Response
 ) -> None:
     """Send our response without calling the app."""

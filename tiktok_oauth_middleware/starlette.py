@@ -109,7 +109,7 @@ def _with_guard(view: Any, required: Requirements) -> Any:
                 # Before it is accepted: the middleware sends an HTTP response instead.
                 await connection.close(CLOSE_CODES[challenge.status])
                 return None
-            return _refusal(challenge)
+            return _refusal_response(challenge)
 
         return aguarded
 
@@ -117,7 +117,7 @@ def _with_guard(view: Any, required: Requirements) -> Any:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         challenge = guard(_connection(args, kwargs), *required)
         if challenge is not None:
-            return _refusal(challenge)
+            return _refusal_response(challenge)
         return view(*args, **kwargs)
 
     return guarded
@@ -143,7 +143,7 @@ def _guarded_endpoint(endpoint: Any, required: Requirements) -> Any:
                 socket = WebSocket(self.scope, self.receive, self.send)
                 await socket.close(CLOSE_CODES[challenge.status])
                 return
-            await _refusal(challenge)(self.scope, self.receive, self.send)
+            await _refusal_response(challenge)(self.scope, self.receive, self.send)
 
     for name in ("__name__", "__qualname__", "__doc__", "__module__"):
         setattr(Guarded, name, getattr(endpoint, name))
@@ -162,7 +162,7 @@ def _connection(args: tuple[Any, ...], kwargs: dict[str, Any]) -> HTTPConnection
     raise TypeError(message)
 
 
-def _refusal(challenge: Challenge) -> PlainTextResponse:
+def _refusal_response(challenge: Challenge) -> PlainTextResponse:
     """Return Starlette's own refusal, which the middleware recognises by its status."""
     status = HTTPStatus(challenge.status)
     return PlainTextResponse(status.phrase, status)

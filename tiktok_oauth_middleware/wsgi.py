@@ -168,7 +168,7 @@ class TikTokOAuthWSGIMiddleware:
         # Reporters of exceptions record the locals of every frame that one passes.
         session = None
         # 4. Path rules.
-        path = _path(environ) if self._has_rules else ""
+        path = _decoded_path(environ) if self._has_rules else ""
         if (
             path
             and self._is_protected(environ, path, mount_point)
@@ -291,7 +291,7 @@ class TikTokOAuthWSGIMiddleware:
         """Return our response in place of the app's, unless that was written."""
         if auth._is_written:
             return body
-        _close(body)
+        _close_body(body)
         challenges, mount_point = self._core.challenges, auth._mount_point
         response = challenges.replacement(
             challenges.without_cookies(_request(environ, mount_point)),
@@ -463,10 +463,10 @@ class _WithFirstChunk:
         yield from self._rest
 
     def close(self) -> None:
-        _close(self._body)
+        _close_body(self._body)
 
 
-def _close(body: Any) -> None:
+def _close_body(body: Any) -> None:
     close = getattr(body, "close", None)
     if close is not None:
         close()
@@ -477,7 +477,7 @@ def _decoded(native: str) -> str:
     return native.encode("latin-1").decode("utf-8", "replace")
 
 
-def _path(environ: WSGIEnvironment) -> str:
+def _decoded_path(environ: WSGIEnvironment) -> str:
     return _decoded(environ.get("PATH_INFO", "")) or "/"
 
 
@@ -501,7 +501,7 @@ def _request(
     ]
     return Request(
         method=environ["REQUEST_METHOD"],
-        path=path or _path(environ),
+        path=path or _decoded_path(environ),
         mount=mount_point.mount,
         query=query,
         headers=headers,

@@ -15,7 +15,7 @@ from typing import Any
 from tiktok_oauth_middleware._core.encryption import Box
 from tiktok_oauth_middleware._core.http import BadQuery, Request, Response, read_query
 from tiktok_oauth_middleware._core.return_to import (
-    LONGEST,
+    LONGEST_RETURN_TO,
     return_to_of,
     safe_return_to,
 )
@@ -126,7 +126,7 @@ def _next(data: bytes) -> None:
     found = [safe_return_to(text, _OWN), return_to_of(b"next=" + data, "/usual", _OWN)]
     for target in filter(None, found):
         Response(303, (("location", target),))
-        _must(len(target) <= LONGEST, "longer than the longest")
+        _must(len(target) <= LONGEST_RETURN_TO, "longer than the longest")
         _must(safe_return_to(target, _OWN) == target, "not the same when checked again")
         if ada_url is not None:
             url = ada_url.URL(target, base=_ORIGIN + "/auth/tiktok/callback?code=x")

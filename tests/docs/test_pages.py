@@ -108,7 +108,7 @@ class TestSecurity:
         page = (DOCS / "guide/security.md").read_text(encoding="utf-8")
         lock = f"| {LEASE_SECONDS:g} s, renewed every {RENEW_SECONDS:g} s; with a store"
         assert f"| the store's lock for a refresh {lock}" in page
-        assert log.SECONDS == 60
+        assert log.QUIET_SECONDS == 60
         assert "| the same warning in the log | once a minute in each process |" in page
 
 
@@ -146,7 +146,10 @@ class TestLanguages:
     def test_limits(self):
         """The limits of the header are those of the code."""
         page = (DOCS / "guide/languages.md").read_text(encoding="utf-8")
-        limits = (accept_language._LONGEST_HEADER, accept_language._MOST_RANGES)
+        limits = (
+            accept_language._LONGEST_ACCEPT_LANGUAGE,
+            accept_language._MOST_RANGES,
+        )
         assert "longer than {:,} bytes or {} languages".format(*limits) in page
 
 

@@ -21,7 +21,7 @@ from tiktok_oauth_middleware._core.encryption import Box
 from tiktok_oauth_middleware._core.http import BadQuery, Request, Response, read_query
 from tiktok_oauth_middleware._core.redact import mask, one_line
 from tiktok_oauth_middleware._core.return_to import (
-    LONGEST,
+    LONGEST_RETURN_TO,
     return_to_of,
     safe_return_to,
 )
@@ -41,7 +41,7 @@ from tiktok_oauth_middleware._oauth.token_response import (
 from tiktok_oauth_middleware._oauth.user import User, read_profile
 from tiktok_oauth_middleware._oauth.user_info import read_user
 from tiktok_oauth_middleware._oauth.webhook_delivery import (
-    Delivery,
+    WebhookDelivery,
     read_webhook,
     sign_webhook,
 )
@@ -409,7 +409,7 @@ def test_next_never_leaves_the_origin(value):
     url = ada_url.URL(target, base="https://app.example.com/callback?code=x")
     assert url.origin == "https://app.example.com"
     assert url.pathname not in OWN
-    assert len(target) <= LONGEST
+    assert len(target) <= LONGEST_RETURN_TO
     assert safe_return_to(target, OWN) == target
 
 
@@ -587,7 +587,7 @@ def test_signed_webhook_gives_a_delivery_or_our_error(body):
         delivery = read_delivery(header, body)
     except WebhookRejected:
         return
-    assert isinstance(delivery, Delivery)
+    assert isinstance(delivery, WebhookDelivery)
     assert isinstance(delivery.content, dict)
     assert isinstance(delivery.create_time, int)
     assert len(delivery.event.splitlines()) <= 1

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore
-from tiktok_oauth_middleware._web.carried import LINK_SECONDS, LONGEST
+from tiktok_oauth_middleware._web.carried import LINK_SECONDS, LONGEST_DATA
 
 from ..conftest import LOGIN, PAGE, make_settings
 from ..support.links import link_for, middleware_of, with_links
@@ -157,7 +157,7 @@ class TestOwnBrowser:
         scope.
         """
         browser = world.browser()
-        room = LONGEST - len('{"a":""}')
+        room = LONGEST_DATA - len('{"a":""}')
         for value in (room * "x", room // 2 * "ü"):
             asked = {"next": "/" + 900 * "y", "scopes": ["user.info.stats"]}
             link = link_for(browser, carry={"a": value}, **asked)

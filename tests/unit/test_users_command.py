@@ -95,7 +95,7 @@ def some(store, settings, clock):
 
 def report(**more):
     """Return a progress report that writes to text streams."""
-    return Report(io.StringIO(), io.StringIO(), "{} cannot be opened".format, **more)
+    return Report(io.StringIO(), io.StringIO(), "secret_keys", **more)
 
 
 def listed(text):

@@ -37,7 +37,7 @@ def findings(settings: TikTokSettings) -> Iterator[Finding]:
     """Ask TikTok, and return findings about the key and the secrets."""
     previous = settings.previous_client_secret
     current = replace(settings, previous_client_secret=None)
-    error = _refusal(current)
+    error = _refused_exchange(current)
     asks_again = previous is not None and not isinstance(error, TikTokUnavailable)
     times = "once with each secret" if asks_again else "once"
     yield good(
@@ -49,10 +49,12 @@ def findings(settings: TikTokSettings) -> Iterator[Finding]:
     )
     yield _of_current(error)
     if previous is not None and asks_again:
-        yield _of_previous(_refusal(replace(current, client_secret=reveal(previous))))
+        yield _of_previous(
+            _refused_exchange(replace(current, client_secret=reveal(previous)))
+        )
 
 
-def _refusal(settings: TikTokSettings) -> TikTokError | None:
+def _refused_exchange(settings: TikTokSettings) -> TikTokError | None:
     """Return how TikTok refuses the code; None if it does not."""
     from tiktok_oauth_middleware._oauth.client import TikTokClient
 
@@ -83,7 +85,7 @@ def _of_current(error: TikTokError | None) -> Finding:
             "TikTok accepts client_key and client_secret: it refused only the code"
             f" ({error.error})",
         )
-    answer, look_at = _answer(error), _look_at(error)
+    answer, look_at = _words_of(error), _look_at(error)
     if isinstance(error, TikTokUnavailable) and error.failure:
         return wrong(
             "live_unreachable",
@@ -133,12 +135,12 @@ def _of_previous(error: TikTokError | None) -> Finding:
         "live_previous_unknown",
         option,
         "TikTok's answer does not show whether previous_client_secret is right:"
-        f" {answer if error is None else _answer(error)}",
+        f" {answer if error is None else _words_of(error)}",
         "see the finding about client_secret",
     )
 
 
-def _answer(error: TikTokError) -> str:
+def _words_of(error: TikTokError) -> str:
     """Return TikTok's words; each is cut, on one line and without our secrets."""
     return str(error).removeprefix("TikTok: ")
 

@@ -28,7 +28,7 @@ _RELEASED = 1_793_491_200
 _YEARS = 20 * 365 * 86400
 #: A clock counts as correct up to this difference, in seconds.
 _SLIGHT_SKEW = 10
-_SECONDS = 10
+_ANSWER_SECONDS = 10
 _IMPLEMENTATION = re.compile(
     r"implementation_name\s*(?P<operator>[=!]=)\s*[\"'](?P<name>\w+)"
 )
@@ -49,7 +49,7 @@ def findings(
         context, finding = _certificates()
         yield finding
     if online:
-        yield from _answer(token, clock, context)
+        yield from _clock_difference(token, clock, context)
     yield from _dependencies()
 
 
@@ -106,7 +106,7 @@ def _has_certificates(context: ssl.SSLContext) -> bool:
     return any(_HASHED.fullmatch(each.name) for each in directory.glob("*"))
 
 
-def _answer(
+def _clock_difference(
     url: str, clock: Callable[[], float], context: ssl.SSLContext | None
 ) -> Iterator[Finding]:
     """Ask the token endpoint for its headers, and compare the clocks."""
@@ -114,7 +114,7 @@ def _answer(
     request = Request(url, method="HEAD")  # noqa: S310 - https or loopback
     opener = build_opener(HTTPSHandler(context=context))
     try:
-        with opener.open(request, timeout=_SECONDS) as response:
+        with opener.open(request, timeout=_ANSWER_SECONDS) as response:
             date = response.headers["Date"]
     except HTTPError as error:
         date = error.headers["Date"]

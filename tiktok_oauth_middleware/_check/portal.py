@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _PRIVATE_NAMES = ("local", "localhost", "internal", "test", "example", "invalid", "alt")
 _KEY_BEGINNINGS = ("aw", "sb")
 #: The form of TikTok's client keys so far.
-_KEY = re.compile(r"(aw|sb)[a-z0-9]{10,20}")
+_CLIENT_KEY = re.compile(r"(aw|sb)[a-z0-9]{10,20}")
 #: The default key of `FakeTikTok`, which ``sandbox`` prints; a test compares the two.
 STAND_IN_KEY = "awstandinclientkey"
 #: Seconds; a smaller `profile_max_age` can exceed TikTok's rate limit.
@@ -41,7 +41,7 @@ def findings(settings: TikTokSettings, mount: str) -> Iterator[Finding]:
     yield from _paths(settings, mount)
     yield from _client_key(settings)
     yield from _previous_secret(settings)
-    yield from _scopes(settings)
+    yield from _scope_findings(settings)
     yield from _rules(settings)
     yield from _endpoints(settings)
 
@@ -162,7 +162,7 @@ def _client_key(settings: TikTokSettings) -> Iterator[Finding]:
             "client_key",
             "client_key is that of this package's stand-in, for development and tests",
         )
-    elif _KEY.fullmatch(secret) and not key.startswith(_KEY_BEGINNINGS):
+    elif _CLIENT_KEY.fullmatch(secret) and not key.startswith(_KEY_BEGINNINGS):
         yield wrong(
             "key_and_secret_swapped",
             "client_key",
@@ -287,7 +287,7 @@ def _unknown_scopes(requested: AbstractSet[str]) -> Iterator[Finding]:
         )
 
 
-def _scopes(settings: TikTokSettings) -> Iterator[Finding]:
+def _scope_findings(settings: TikTokSettings) -> Iterator[Finding]:
     requested = {*settings.scopes, *settings.optional_scopes}
     yield from _unknown_scopes(requested)
     if settings.fetch_user and not any(s.startswith("user.info.") for s in requested):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
 #: The most records that are read; a store may hold millions.
-_READ = 1000
+_MOST_READ = 1000
 
 
 def findings(settings: TikTokSettings) -> Iterator[Finding]:
@@ -60,7 +60,7 @@ async def _counted(settings: TikTokSettings, store: StoreAdapter) -> tuple[int, 
         async with aclosing(records.each()) as found:
             async for record_id, stored in found:
                 opened[record_id] = stored is not None
-                if len(opened) == _READ:
+                if len(opened) == _MOST_READ:
                     break
     finally:
         await store.close()

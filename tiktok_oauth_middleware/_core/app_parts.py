@@ -17,7 +17,7 @@ from types import CodeType, FunctionType, MemberDescriptorType, MethodType
 from typing import Any
 
 #: Attributes in which wrappers and routers keep what they call.
-_NAMES = (
+_PART_NAMES = (
     "app",  # Starlette's middlewares and mounts, and most others
     "application",  # Django's static files handler, WhiteNoise
     "inner",  # Channels
@@ -87,7 +87,7 @@ def attribute_of(part: object, name: str) -> Any:
 
 
 def _within(part: object) -> Iterator[Any]:
-    """Yield the objects that a part keeps under one of `_NAMES`."""
+    """Yield the objects that a part keeps under one of `_PART_NAMES`."""
     attributes = getattr(part, "__dict__", None)
     has_known_properties = isinstance(part, MethodType | partial) or comes_from(
         part, _STARLETTE
@@ -96,7 +96,7 @@ def _within(part: object) -> Iterator[Any]:
         yield from _attributes(part)
     elif isinstance(attributes, dict):
         # Not by getattr, which would run properties of foreign classes.
-        for name in _NAMES:
+        for name in _PART_NAMES:
             if name in attributes:
                 yield from _values(attributes[name])
 
@@ -110,15 +110,15 @@ def _guesses(part: Any) -> Iterator[Any]:
     elif isinstance(part, type) or library_of(type(part)) in _FRAMEWORKS:
         return
     else:
-        found = _fields(part)
+        found = _attribute_values(part)
     for inner in itertools.chain.from_iterable(map(_values, found)):
         if callable(inner) and not isinstance(inner, type):
             yield inner
 
 
 def _attributes(part: object) -> Iterator[Any]:
-    """Yield the values of attributes named in `_NAMES`; may run their properties."""
-    for name in _NAMES:
+    """Yield the attributes named in `_PART_NAMES`; may run their properties."""
+    for name in _PART_NAMES:
         value = attribute_of(part, name)
         if value is not None:  # as most are
             yield from _values(value)
@@ -145,7 +145,7 @@ def _mentioned(function: Any, code: CodeType) -> Iterator[Any]:
             yield outside.get(name)
 
 
-def _fields(part: Any) -> Iterator[Any]:
+def _attribute_values(part: Any) -> Iterator[Any]:
     """Yield the values of an object's attributes and slots; calls no property."""
     attributes = attribute_of(part, "__dict__")
     if isinstance(attributes, dict):

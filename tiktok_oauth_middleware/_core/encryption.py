@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 _VERSION: Final = b"\x01"
 _ID_END: Final = 5
 _NONCE_END: Final = 17
-_SHORTEST: Final = _NONCE_END + 16
+_SHORTEST_SEALED: Final = _NONCE_END + 16
 
 
 def derive(secret_key: str, client_key: str, purpose: str, length: int = 32) -> bytes:
@@ -61,7 +61,7 @@ class Box:
 
     def open(self, sealed: bytes, name: str) -> bytes | None:
         """Return the bytes that were sealed under `name`, or None."""
-        if len(sealed) < _SHORTEST or sealed[:1] != _VERSION:
+        if len(sealed) < _SHORTEST_SEALED or sealed[:1] != _VERSION:
             return None
         key = self._keys.get(sealed[1:_ID_END])
         if key is None:
@@ -83,7 +83,7 @@ class Box:
         start, keys, bound = _VERSION, self._keys, _VERSION + self._purpose
         for name, each in sealed:
             key = keys.get(each[1:_ID_END])
-            if key is None or each[:1] != start or len(each) < _SHORTEST:
+            if key is None or each[:1] != start or len(each) < _SHORTEST_SEALED:
                 yield name, each, None
                 continue
             try:

@@ -16,12 +16,12 @@ import time
 from dataclasses import dataclass
 
 #: Seconds between two lines about the same cause.
-SECONDS = 60.0
+QUIET_SECONDS = 60.0
 #: Seconds in which a reference that was returned is expected to be logged.
 _PENDING_SECONDS = 5.0
 _MOST_CAUSES = 512
 
-_Key = tuple[int, str, str]
+_CauseKey = tuple[int, str, str]
 
 
 @dataclass(slots=True)
@@ -37,16 +37,16 @@ class _LastLine:
     omitted: int = 0
 
     def is_recent(self, now: float) -> bool:
-        return self.at is not None and now - self.at < SECONDS
+        return self.at is not None and now - self.at < QUIET_SECONDS
 
 
 class LogRateLimiter:
     """Allows one line a minute about each cause."""
 
     def __init__(self) -> None:
-        self._last: dict[_Key, _LastLine] = {}
+        self._last: dict[_CauseKey, _LastLine] = {}
 
-    def take(self, key: _Key) -> int | None:
+    def take(self, key: _CauseKey) -> int | None:
         """Return how many lines were omitted before this one; None omits this one."""
         last, now = self._last_line(key), time.monotonic()
         if last.is_recent(now):
@@ -55,7 +55,7 @@ class LogRateLimiter:
         omitted, last.at, last.omitted = last.omitted, now, 0
         return omitted
 
-    def reference(self, key: _Key) -> str:
+    def reference(self, key: _CauseKey) -> str:
         """Return the reference by which a warning is found in the log.
 
         If the cause was logged within the last minute, the warning is omitted and the
@@ -67,7 +67,7 @@ class LogRateLimiter:
             last.reference, last.made_at = secrets.token_hex(4), now
         return last.reference
 
-    def _last_line(self, key: _Key) -> _LastLine:
+    def _last_line(self, key: _CauseKey) -> _LastLine:
         if key not in self._last and len(self._last) >= _MOST_CAUSES:
             self._last.clear()
         return self._last.setdefault(key, _LastLine())

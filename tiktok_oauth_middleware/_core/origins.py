@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 DEFAULT_PORTS = {"http": 80, "https": 443}
 #: Hosts that are always this machine. TikTok's Desktop tab takes the first two.
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+LAST_PORT = 65_535
 
 
 def origin_of(url: str) -> str:

@@ -20,7 +20,7 @@ from .origins import local_part
 from .redact import one_line
 
 #: Longest path to return to, in bytes when percent-encoded.
-LONGEST = 2048
+LONGEST_RETURN_TO = 2048
 
 # One slash not followed by another, then no control characters and no backslash, which
 # browsers read as a slash.
@@ -41,7 +41,7 @@ def safe_return_to(value: str, own_paths: Collection[str] = ()) -> str | None:
     >>> safe_return_to("//elsewhere.example") is None
     True
     """
-    if len(value) > LONGEST or not _PATH.fullmatch(value):
+    if len(value) > LONGEST_RETURN_TO or not _PATH.fullmatch(value):
         return None
     try:
         return_to = quote(value, safe=_KEPT)
@@ -50,7 +50,7 @@ def safe_return_to(value: str, own_paths: Collection[str] = ()) -> str | None:
     path = re.split(r"[?#]", return_to, maxsplit=1)[0]
     # Browsers remove dot segments, so the path requested would not be the one checked.
     if (
-        len(return_to) > LONGEST
+        len(return_to) > LONGEST_RETURN_TO
         or _DOT_SEGMENT.search(path)
         or unquote(path) in own_paths
     ):

@@ -19,11 +19,11 @@ from urllib.parse import unquote_to_bytes
 _SECRET = (b"code", b"state")
 #: A shorter value is neither a code nor a state of TikTok's, and may occur anywhere by
 #: chance.
-_SHORTEST = 8
+_SHORTEST_VALUE = 8
 #: The most values that are searched for: one code and one state, as sent and decoded. A
 #: callback that repeats either is refused before any of the app's code runs, and a
 #: client could otherwise make every text be searched thousands of times.
-_MOST = 4
+_MOST_VALUES = 4
 #: How deep dicts and lists are searched: an event of AWS holds the query three deep.
 _DEEPEST = 6
 
@@ -58,9 +58,9 @@ def _secrets(query: bytes) -> list[bytes]:
         name, _, value = pair.partition(b"=")
         if unquote_to_bytes(name.replace(b"+", b" ")) in _SECRET:
             found |= {value, unquote_to_bytes(value.replace(b"+", b" "))}
-            if len(found) >= _MOST:
+            if len(found) >= _MOST_VALUES:
                 break
-    return [value for value in found if len(value) >= _SHORTEST]
+    return [value for value in found if len(value) >= _SHORTEST_VALUE]
 
 
 def _cleaned(value: Any, cut: bytes, secrets: Sequence[bytes], depth: int) -> Any:

@@ -34,7 +34,7 @@ _LONGEST_EXCERPT = 80
 #: TikTok's names for the code of an error, its text and its log_id, the most reliable
 #: first.
 _CODES = ("error", "code", "error_code", "err_code", "errCode")
-_TEXTS = (
+_TEXT_FIELDS = (
     "error_description",
     "message",
     "description",
@@ -109,7 +109,7 @@ def error_parts(answer: Mapping[str, Any]) -> tuple[str, str, str]:
         code, sources = _first_code(answer), [answer]
         if not code and isinstance(data, dict) and "access_token" not in data:
             code, sources = _first_code(data), [data, answer]
-    return code, _first_text(sources, _TEXTS), _first_text(sources, _LOG_IDS)
+    return code, _first_text(sources, _TEXT_FIELDS), _first_text(sources, _LOG_IDS)
 
 
 def _first_code(fields: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
 from . import protocol, token_response, user_info
 from .ahead import AsyncAhead, BlockingAhead
 from .answer_limits import ANSWER_LIMIT, alimit_answer, limit_answer
-from .connections import AsyncConnections, BlockingConnections, origin_of
+from .connections import AsyncConnections, BlockingConnections, core_origin_of
 from .http_library import AsyncOAuth2Client, OAuth2Client, httpx
 from .network_failures import FAILURES, failure_of
 
@@ -458,7 +458,7 @@ class TikTokClient:
             return self._make_over(None, verify=self._tls_context())
         self._is_direct = True
         connections = self._connections()
-        origin = origin_of(self._settings.endpoints.token)
+        origin = core_origin_of(self._settings.endpoints.token)
         if self._settings.connect_ahead and origin.scheme == b"https":
             kind = BlockingAhead if self._backend.is_blocking else AsyncAhead
             seconds = min(_CONNECT_SECONDS, self._settings.timeout)

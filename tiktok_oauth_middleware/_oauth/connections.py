@@ -34,14 +34,14 @@ from typing import Any, NamedTuple
 from .http_library import httpcore, httpx
 
 #: The errors of httpcore that a broken network or a faulty server causes.
-_ERRORS = (
+_NETWORK_ERRORS = (
     httpcore.NetworkError,
     httpcore.ProtocolError,
     httpcore.TimeoutException,
     httpcore.UnsupportedProtocol,
 )
 #: The errors of a connection that the server closed while it was idle.
-_ENDED = (httpcore.NetworkError, httpcore.RemoteProtocolError)
+_CLOSED_WHILE_IDLE = (httpcore.NetworkError, httpcore.RemoteProtocolError)
 #: Seconds for which a thread reads on after its caller gave up and reported that.
 _GRACE = 1.0
 _NOT_CONNECTED = (httpcore.ConnectError, httpcore.ConnectTimeout)
@@ -52,7 +52,7 @@ def _as_httpx_errors() -> Iterator[None]:
     """Raise the errors of httpcore as those of httpx, which have the same names."""
     try:
         yield
-    except _ERRORS as error:
+    except _NETWORK_ERRORS as error:
         kind = getattr(httpx, type(error).__name__, httpx.TransportError)
         raise kind(str(error)) from error
 
@@ -74,12 +74,12 @@ def _core_request(request: Any) -> Any:
     )
 
 
-def origin_of(url: str) -> Any:
+def core_origin_of(url: str) -> Any:
     """Return the origin of a URL, as httpcore compares it."""
     return _core_request(httpx.Request("GET", url)).url.origin
 
 
-def _seconds(request: Any, name: str) -> float | None:
+def _timeout_of(request: Any, name: str) -> float | None:
     """Return one of the timeouts that a request has, named as in httpx's `Timeout`."""
     seconds: float | None = request.extensions.get("timeout", {}).get(name)
     return seconds
@@ -259,7 +259,7 @@ class BlockingConnections(_Connections, httpx.BaseTransport):  # type: ignore[mi
             if self._may_follow(idle.http, request):
                 try:
                     return idle, self._ask(idle, request)
-                except _ENDED:
+                except _CLOSED_WHILE_IDLE:
                     if idle.stream.has_answered:
                         raise
             else:
@@ -269,13 +269,13 @@ class BlockingConnections(_Connections, httpx.BaseTransport):  # type: ignore[mi
 
     @staticmethod
     def _ask(connection: _Connection, request: Any) -> Any:
-        seconds = _seconds(request, "read")
+        seconds = _timeout_of(request, "read")
         connection.stream.has_answered = False
         connection.stream.deadline = time.monotonic() + (seconds or math.inf) + _GRACE
         return connection.http.handle_request(request)
 
     def _connected(self, request: Any) -> _Connection:
-        origin, seconds = request.url.origin, _seconds(request, "connect")
+        origin, seconds = request.url.origin, _timeout_of(request, "connect")
         ahead = self._take_ahead(origin)
         opened = None if ahead is None else ahead.take()
         if opened is None:
@@ -333,16 +333,16 @@ class AsyncConnections(_Connections, httpx.AsyncBaseTransport):  # type: ignore[
                 idle.stream.has_answered = False
                 try:
                     return idle, await idle.http.handle_async_request(request)
-                except _ENDED:
+                except _CLOSED_WHILE_IDLE:
                     if idle.stream.has_answered:
                         raise
             else:
-                await _close(idle.http)
+                await _close_shielded(idle.http)
         connection = await self._connected(request)
         return connection, await connection.http.handle_async_request(request)
 
     async def _connected(self, request: Any) -> _Connection:
-        origin, seconds = request.url.origin, _seconds(request, "connect")
+        origin, seconds = request.url.origin, _timeout_of(request, "connect")
         ahead = self._take_ahead(origin)
         opened = None if ahead is None else await ahead.take()
         if opened is None:
@@ -366,7 +366,7 @@ class AsyncConnections(_Connections, httpx.AsyncBaseTransport):  # type: ignore[
                 self._tls, server_hostname=host, timeout=seconds
             )
         except BaseException:
-            await _close(stream)
+            await _close_shielded(stream)
             raise
 
     async def _release(self, connection: _Connection) -> None:
@@ -374,16 +374,16 @@ class AsyncConnections(_Connections, httpx.AsyncBaseTransport):  # type: ignore[
         if self._keeps and connection.http.is_available():
             self._idle = connection
         else:
-            await _close(connection.http)
+            await _close_shielded(connection.http)
 
     async def aclose(self) -> None:
         """Close the idle connection."""
         idle = self._take_idle()
         if idle is not None:
-            await _close(idle.http)
+            await _close_shielded(idle.http)
 
 
-async def _close(closable: Any) -> None:
+async def _close_shielded(closable: Any) -> None:
     """Close a connection or stream, also while the task is being cancelled."""
     from anyio import CancelScope
 

@@ -122,8 +122,8 @@ def read_token(
     if scope is not None and scopes is None:
         refuse("scope")
     try:
-        expires_in = _seconds(answer.get("expires_in"))
-        refresh_expires_in = _seconds(answer.get("refresh_expires_in"))
+        expires_in = _lifetime(answer.get("expires_in"))
+        refresh_expires_in = _lifetime(answer.get("refresh_expires_in"))
     except ValueError:
         refuse("lifetime")
     return TokenResponse(
@@ -155,7 +155,7 @@ def read_revoke(
     read_answer(status, body, secrets, retry_after_seconds(retry_after, now))
 
 
-def _seconds(value: object) -> float | None:
+def _lifetime(value: object) -> float | None:
     """Return a lifetime in seconds, at most 400 days; None if TikTok sent none.
 
     Raises:

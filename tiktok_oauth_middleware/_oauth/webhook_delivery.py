@@ -28,7 +28,7 @@ _HEX_MAC = re.compile(r"[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class WebhookDelivery:
     """One webhook delivery that TikTok signed."""
 
     event: str
@@ -65,7 +65,7 @@ def read_webhook(
     secrets: Sequence[str],
     now: float,
     tolerance: float = 300,
-) -> Delivery:
+) -> WebhookDelivery:
     """Check and read a webhook delivery.
 
     Args:
@@ -131,7 +131,7 @@ def _webhook_mac(signed_at: bytes, body: bytes, secret: str) -> str:
     return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
 
 
-def _delivery(body: bytes, client_key: str) -> Delivery:
+def _delivery(body: bytes, client_key: str) -> WebhookDelivery:
     delivery = read_json_object(body)
     if delivery is None:
         raise _rejected("delivery", "the body is not a JSON object")
@@ -144,7 +144,7 @@ def _delivery(body: bytes, client_key: str) -> Delivery:
         open_id is None or (isinstance(open_id, str) and is_open_id(open_id))
     ):
         raise _rejected("delivery", "a delivery without a usable event")
-    return Delivery(
+    return WebhookDelivery(
         event=one_line(event),
         create_time=_create_time(delivery.get("create_time")),
         open_id=open_id,

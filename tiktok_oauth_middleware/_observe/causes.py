@@ -46,7 +46,7 @@ class Cause(NamedTuple):
     look_at: str = ""
 
 
-_REGISTERED = (
+_ABOUT_REDIRECT_URI = (
     "redirect_uri, which must be registered in TikTok's portal byte for byte, the final"
     " slash included, for the app whose client_key this is (sandbox and production each"
     " have their own list)"
@@ -76,9 +76,9 @@ _BY_ERROR: Mapping[str, Cause] = {
             "scopes and optional_scopes: each must be added to the app in TikTok's"
             " portal and approved, and one that is not makes every login fail",
         ),
-        Cause("invalid_request", _ERROR, f"{_REGISTERED}; and pkce"),
-        Cause("redirect_uri_mismatch", _ERROR, _REGISTERED),
-        Cause("param_error", _ERROR, f"{_PORTAL}; {_REGISTERED}; and scopes"),
+        Cause("invalid_request", _ERROR, f"{_ABOUT_REDIRECT_URI}; and pkce"),
+        Cause("redirect_uri_mismatch", _ERROR, _ABOUT_REDIRECT_URI),
+        Cause("param_error", _ERROR, f"{_PORTAL}; {_ABOUT_REDIRECT_URI}; and scopes"),
         Cause("unsupported_response_type", _ERROR, "endpoints.authorize"),
         Cause("unsupported_grant_type", _ERROR, "endpoints.token"),
         Cause(
@@ -256,7 +256,7 @@ def _narrowed(found: Cause, description: str) -> str:
     if found.code != "invalid_request":
         return found.look_at
     if "redirect" in description:
-        return _REGISTERED
+        return _ABOUT_REDIRECT_URI
     if "code_challenge" in description or "code verifier" in description:
         return (
             "pkce, and in which tab of TikTok's portal redirect_uri is registered: the"

@@ -213,7 +213,7 @@ class Emitter:
                 kind,
                 event.name,
                 f" [{event.reference}]" if event.reference else "",
-                _place(error.__traceback__),
+                _raised_at(error.__traceback__),
                 omitted_note(left_out),
                 extra={"tiktok_cause": listener},
             )
@@ -255,7 +255,7 @@ def _with_texts_of(error: object, event: Event) -> Event:
     return event
 
 
-def _place(trace: TracebackType | None) -> str:
+def _raised_at(trace: TracebackType | None) -> str:
     """Return where an error was raised: the innermost line outside this package."""
     place = ""
     while trace is not None:

@@ -38,10 +38,10 @@ _BUCKETS: Mapping[str, tuple[float, ...]] = {
     STORE: (1e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 0.02, 0.1, 0.5, 2),
 }
 #: The modules of the API's own providers.
-_API = ("opentelemetry.metrics", "opentelemetry.trace")
+_API_MODULES = ("opentelemetry.metrics", "opentelemetry.trace")
 #: The attributes of a read, which are not changed.
-_READ = {"operation": "get"}
-_ERRORS = "tiktok_oauth.tiktok.errors"
+_READ_ATTRIBUTES = {"operation": "get"}
+_TIKTOK_ERRORS = "tiktok_oauth.tiktok.errors"
 #: The statuses that have an attribute value of their own; others count by class.
 _STATUSES = frozenset((200, 400, 401, 403, 404, 407, 408, 429, 500, 502, 503, 504))
 
@@ -73,7 +73,7 @@ class Meter:
         """Count an error of TikTok's by its cause, of a closed list, and its status."""
         status_class = f"{status // 100 % 10}xx" if status else "none"
         shown = str(status) if status in _STATUSES else status_class
-        self._counters[_ERRORS].add(1, {"error": cause, "status": shown})
+        self._counters[_TIKTOK_ERRORS].add(1, {"error": cause, "status": shown})
 
     @contextmanager
     def call(self, name: str) -> Iterator[None]:
@@ -95,9 +95,9 @@ class Meter:
             error: the error that it raised.
         """
         if error is None:
-            self._store_duration.record(seconds, _READ)
+            self._store_duration.record(seconds, _READ_ATTRIBUTES)
         else:
-            attributes = {**_READ, "error.type": error_type(error)}
+            attributes = {**_READ_ATTRIBUTES, "error.type": error_type(error)}
             self._store_duration.record(seconds, attributes)
 
     @contextmanager
@@ -139,7 +139,7 @@ def has_provider() -> bool:
     from opentelemetry.trace import get_tracer_provider
 
     providers = (get_meter_provider(), get_tracer_provider())
-    return any(not type(each).__module__.startswith(_API) for each in providers)
+    return any(not type(each).__module__.startswith(_API_MODULES) for each in providers)
 
 
 @lru_cache(maxsize=1)

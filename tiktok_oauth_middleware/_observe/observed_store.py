@@ -72,8 +72,8 @@ class ObservedStore(StoreAdapter):
         async with AsyncExitStack() as stack:
             # Only obtaining the lock is observed, not the work while it is held.
             with self._operation("lock"):
-                hold = await stack.enter_async_context(self._observed.lock(key, ttl))
-            yield hold
+                handle = await stack.enter_async_context(self._observed.lock(key, ttl))
+            yield handle
 
     async def keys(self, prefix: str) -> list[str]:
         with self._operation("keys"):

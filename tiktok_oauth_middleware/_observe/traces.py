@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PREFIX = "tiktok_oauth"
+_ATTRIBUTE_PREFIX = "tiktok_oauth"
 #: Databases inside the process; their spans are of the kind INTERNAL.
 _EMBEDDED = ("", "sqlite")
 _CLIENT, _INTERNAL = trace.SpanKind.CLIENT, trace.SpanKind.INTERNAL
@@ -60,10 +60,10 @@ _LOOK_EVERY = 32
 #: The attributes of a server's span that may contain the query, in the conventions
 #: before version 1.23 and since.
 _WITH_QUERY = ("http.url", "http.target", "url.full", "url.query")
-_HIDDEN = "REDACTED"
+_REDACTED = "REDACTED"
 
 
-class _Flow:
+class _FlowSpan:
     """The span of a flow, and the level of its reported event."""
 
     __slots__ = ("level", "span")
@@ -74,7 +74,7 @@ class _Flow:
 
 
 #: The innermost flow, and the call to TikTok, of the running task or thread.
-_flow: ContextVar[_Flow | None] = ContextVar("tiktok_flow", default=None)
+_flow: ContextVar[_FlowSpan | None] = ContextVar("tiktok_flow", default=None)
 _call: ContextVar[Span | None] = ContextVar("tiktok_call", default=None)
 
 
@@ -125,9 +125,9 @@ class Traces:
         if name == _CALLBACK:
             with _reporting():
                 _hide_query(self.current_span())
-        span = self._start(f"{_PREFIX}.{name}", _INTERNAL, {})
+        span = self._start(f"{_ATTRIBUTE_PREFIX}.{name}", _INTERNAL, {})
         before = _flow.get()
-        _flow.set(None if span is None else _Flow(span))
+        _flow.set(None if span is None else _FlowSpan(span))
         try:
             with self._active(span):
                 yield
@@ -163,8 +163,8 @@ class Traces:
         if not self.current_span().is_recording():
             yield
             return
-        summary = f"{_PREFIX} {name}"
-        attributes: dict[str, Any] = {f"{_PREFIX}.operation": name}
+        summary = f"{_ATTRIBUTE_PREFIX} {name}"
+        attributes: dict[str, Any] = {f"{_ATTRIBUTE_PREFIX}.operation": name}
         if self._db_system:
             attributes = {
                 "db.system.name": self._db_system,
@@ -206,7 +206,7 @@ class Traces:
         )
         if not waits:
             return (await backend.single_flight(key, traced, wait=wait))[0]
-        span = self._start(f"{_PREFIX}.refresh.wait", _INTERNAL, {})
+        span = self._start(f"{_ATTRIBUTE_PREFIX}.refresh.wait", _INTERNAL, {})
         with self._active(span):
             result, leader = await backend.single_flight(key, traced, wait=True)
             if span is not None and leader.is_valid:
@@ -233,10 +233,12 @@ class Traces:
         reasons = EVENTS[event.name].reasons
         outcome = "other" if reasons and event.reason else "ok"
         found = {
-            f"{_PREFIX}.event": event.name,
-            f"{_PREFIX}.outcome": event.reason if event.reason in reasons else outcome,
-            f"{_PREFIX}.reference": event.reference,
-            f"{_PREFIX}.log_id": event.log_id,
+            f"{_ATTRIBUTE_PREFIX}.event": event.name,
+            f"{_ATTRIBUTE_PREFIX}.outcome": event.reason
+            if event.reason in reasons
+            else outcome,
+            f"{_ATTRIBUTE_PREFIX}.reference": event.reference,
+            f"{_ATTRIBUTE_PREFIX}.log_id": event.log_id,
             "enduser.pseudo.id": user,
         }
         with _reporting():
@@ -280,7 +282,7 @@ def _http(name: str, method: str, url: str) -> tuple[str, Mapping[str, Any]]:
     """Return the name and attributes of a call's span; the URL is of the settings."""
     parts = urlsplit(url)
     return f"{method} {parts.path}", {
-        f"{_PREFIX}.call": name,
+        f"{_ATTRIBUTE_PREFIX}.call": name,
         "http.request.method": method,
         "server.address": parts.hostname or "",
         "server.port": parts.port or DEFAULT_PORTS.get(parts.scheme, 0),
@@ -298,7 +300,7 @@ def _hide_query(span: Span) -> None:
             if name == "url.query":
                 before, mark = "", "?"
             if mark:
-                span.set_attribute(name, f"{before}?{_HIDDEN}".removeprefix("?"))
+                span.set_attribute(name, f"{before}?{_REDACTED}".removeprefix("?"))
 
 
 def _fail(span: Span, code: str) -> None:

@@ -134,7 +134,7 @@ class Connections:
             StoreError: the store failed.
         """
         stored = await self._records.load(record_id)
-        return stored is not None and not _is_free(stored.record, user_id)
+        return stored is not None and not _is_connectable(stored.record, user_id)
 
     async def _write(
         self,
@@ -147,7 +147,7 @@ class Connections:
             stored = await self._records.load(record_id)
             present = None if stored is None else stored.record
             is_free = user_id is not None and (
-                present is None or _is_free(present, user_id)
+                present is None or _is_connectable(present, user_id)
             )
             if not is_free and present is None:
                 return Connection("taken", None)
@@ -311,7 +311,7 @@ class Connections:
         return {record_id: int(at) for record_id, at in pairs}
 
 
-def _is_free(record: UserRecord, user_id: str) -> bool:
+def _is_connectable(record: UserRecord, user_id: str) -> bool:
     """Whether a record is connected to no user, or to this one."""
     return not record.user_id or hmac.compare_digest(
         record.user_id.encode(), user_id.encode()

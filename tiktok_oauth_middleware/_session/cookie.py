@@ -38,7 +38,7 @@ class Ticket(NamedTuple):
     digest: str
 
 
-class _Key(bytes):
+class _SigningKey(bytes):
     """A signing key whose repr is masked: the signer keeps keys in a plain list."""
 
     __slots__ = ()
@@ -103,7 +103,7 @@ class SessionCookies:
         self._macs = tuple(_mac_states(key) for key in keys)
         # The newest key signs; it has already been derived.
         self._signer = Signer(
-            _Key(keys[0]),
+            _SigningKey(keys[0]),
             salt=b"session",
             sep=".",
             key_derivation="none",

@@ -6,8 +6,9 @@ it: that process first writes into the record, with a compare-and-swap, the time
 which another process may try. Until then the others use the old profile. A failure
 therefore needs no further write: the old profile stays, and the wait doubles.
 
-The request that finds a profile old asks TikTok itself, and waits at most `_SECONDS`
-for each call. If TikTok or the store fails, the request goes on without a new profile.
+The request that finds a profile old asks TikTok itself, and waits at most
+`_CALL_SECONDS` for each call. If TikTok or the store fails, the request goes on without
+a new profile.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 #: The timeout of each of at most two calls, in seconds. Two calls take less than the
 #: shortest back-off, so no other process calls TikTok at the same time.
-_SECONDS = 2.4
+_CALL_SECONDS = 2.4
 _BACKOFF = Backoff(first=5, longest=3600)
 #: Shortest time between two renewals of links, in seconds, even if TikTok sends
 #: links that have already expired.
@@ -143,7 +144,10 @@ class Profiles(Part):
         record = stored.record
         try:
             profile = await self.ask(
-                record.access_token, record.open_id, record.scopes, seconds=_SECONDS
+                record.access_token,
+                record.open_id,
+                record.scopes,
+                seconds=_CALL_SECONDS,
             )
         except TikTokError as error:
             logger.warning("a profile was not renewed, the old one stays: %s", error)
@@ -270,7 +274,7 @@ class Profiles(Part):
         requested = stored.record
         latest: VersionedRecord | None = stored
         for _ in swap_attempts():
-            if latest is None or not _is_same(latest.record, requested):
+            if latest is None or not _is_unchanged(latest.record, requested):
                 break
             kept = self._kept(requested.scopes, profile, latest.record)
             written = await self._records.replace(
@@ -307,7 +311,7 @@ def has_profile(scopes: str) -> bool:
     return BASIC_SCOPE in split_scopes(scopes)
 
 
-def _is_same(latest: UserRecord, requested: UserRecord) -> bool:
+def _is_unchanged(latest: UserRecord, requested: UserRecord) -> bool:
     """Whether the scopes and the stored profile are still those of the request."""
     return (
         latest.scopes == requested.scopes and latest.profile_at == requested.profile_at

@@ -103,10 +103,10 @@ class _LockLostError(Exception):
     """The store's lock was lost before TikTok was asked."""
 
 
-class _Lock(NamedTuple):
+class _StoreLock(NamedTuple):
     """The store's lock on a record, while this process has it."""
 
-    hold: LockHandle
+    handle: LockHandle
     #: Whether a thread renews it.
     is_kept: bool
     #: When it was requested, by the monotonic clock.
@@ -235,14 +235,17 @@ class Refresh(Part):
         self, record_id: str, demand: Demand, *, wait: bool
     ) -> VersionedRecord | None:
         """Return the result of the one refresh for this user in this process."""
-        key, work = _flight(record_id, demand), partial(self._run, record_id, demand)
+        key, work = (
+            _flight_key(record_id, demand),
+            partial(self._run, record_id, demand),
+        )
         if self._traces is None:
             return await self._backend.single_flight(key, work, wait=wait)
         return await self._traces.refresh(self._backend, key, work, wait=wait)
 
     def is_under_way(self, record_id: str) -> bool:
         """Whether this process is refreshing a user's token now."""
-        return self._backend.is_in_flight(_flight(record_id, DUE))
+        return self._backend.is_in_flight(_flight_key(record_id, DUE))
 
     async def result(self, record_id: str) -> VersionedRecord | None:
         """Wait for the running refresh; return its result.
@@ -274,13 +277,13 @@ class Refresh(Part):
                     return stored
                 return await self._end_expired(stored)
             requested_at = time.monotonic()
-            async with self._records.lock(record_id, self._lease) as hold:
-                if hold:
+            async with self._records.lock(record_id, self._lease) as handle:
+                if handle:
                     with (
                         contextlib.suppress(_LockLostError),
-                        hold.keep_renewed(self._lease) as is_kept,
+                        handle.keep_renewed(self._lease) as is_kept,
                     ):
-                        lock = _Lock(hold, is_kept, requested_at)
+                        lock = _StoreLock(handle, is_kept, requested_at)
                         return await self._refresh(record_id, demand, lock)
             # Never ask without the lock: TikTok would refuse the second refresh with
             # invalid_grant, which would be mistaken for the end of the grant.
@@ -295,7 +298,7 @@ class Refresh(Part):
         return bool(record.refresh_token) and (end is None or end > self._clock())
 
     async def _refresh(
-        self, record_id: str, demand: Demand, lock: _Lock
+        self, record_id: str, demand: Demand, lock: _StoreLock
     ) -> VersionedRecord | None:
         """Ask TikTok once and write the answer; the caller has both locks.
 
@@ -306,7 +309,7 @@ class Refresh(Part):
 
         async def keep_the_lock() -> None:
             with contextlib.suppress(StoreError):  # the write reports a failure
-                await lock.hold.renew(self._lease)
+                await lock.handle.renew(self._lease)
 
         stored = await self._records.load(record_id)
         if stored is None or not self.is_due(stored.record, demand):
@@ -315,7 +318,7 @@ class Refresh(Part):
         attempt = await self._records.attempts.begin(stored, self.longest)
         # If this process was slow, another may have the lock by now and ask TikTok.
         is_late = time.monotonic() - lock.requested_at > self._lease / 2
-        if is_late and not await lock.hold.renew(self._lease):
+        if is_late and not await lock.handle.renew(self._lease):
             await self._records.attempts.end(record_id, attempt)
             raise _LockLostError
         try:
@@ -354,7 +357,7 @@ class Refresh(Part):
         latest: VersionedRecord | None = stored
         is_outdated = False
         wait = _POLL_SECONDS
-        while latest is not None and _takes(latest, stored, answer):
+        while latest is not None and _may_be_written(latest, stored, answer):
             try:
                 # Reading and writing are each tried until they succeed: if every second
                 # call fails, a read and a write in a row seldom succeed.
@@ -424,7 +427,7 @@ class Refresh(Part):
         may be older than those of that store, so their sessions stay as well.
         """
         latest = await self._records.load(stored.record_id)
-        if latest is None or not _is_same(latest, stored):
+        if latest is None or not _has_same_tokens(latest, stored):
             return latest
         if not await self._records.attempts.is_alone(stored.record_id, attempt):
             return await self._failed(stored, error, wait=self.longest)
@@ -508,7 +511,7 @@ class Refresh(Part):
         retry_at = int(self._clock() + wait) + 1
         latest: VersionedRecord | None = stored
         for _ in swap_attempts():
-            if latest is None or not _is_same(latest, stored):
+            if latest is None or not _has_same_tokens(latest, stored):
                 break
             noted = latest.record._replace(failures=failures, retry_at=retry_at)
             written = await self._records.replace(latest, noted)
@@ -518,7 +521,7 @@ class Refresh(Part):
         return latest
 
 
-def _flight(record_id: str, demand: Demand) -> tuple[str, Demand]:
+def _flight_key(record_id: str, demand: Demand) -> tuple[str, Demand]:
     # Callers with different demands do not share a refresh.
     return record_id, demand
 
@@ -536,7 +539,7 @@ def is_from_future(record: UserRecord, now: float) -> bool:
     return record.issued_at > now + WRONG_CLOCK_SECONDS
 
 
-def _is_same(one: VersionedRecord, other: VersionedRecord) -> bool:
+def _has_same_tokens(one: VersionedRecord, other: VersionedRecord) -> bool:
     """Whether two reads of a record have the same tokens.
 
     The server may keep the refresh token (RFC 6749 section 6), so both are compared.
@@ -547,7 +550,7 @@ def _is_same(one: VersionedRecord, other: VersionedRecord) -> bool:
     )
 
 
-def _takes(
+def _may_be_written(
     latest: VersionedRecord, stored: VersionedRecord, answer: TokenResponse
 ) -> bool:
     """Whether to write an answer into a record that may have changed since.

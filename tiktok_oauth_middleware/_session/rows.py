@@ -34,7 +34,7 @@ ROW_KINDS: Mapping[str, Literal["record", "note", "left"]] = {
     "copying": "left",
 }
 
-_KEY = re.compile(r"(tiktok:[^:]+):([a-z]+):\{(.*)\}(:[a-z]+)?", re.DOTALL)
+_ROW_KEY = re.compile(r"(tiktok:[^:]+):([a-z]+):\{(.*)\}(:[a-z]+)?", re.DOTALL)
 
 
 def space_of(client_key: str) -> str:
@@ -63,7 +63,7 @@ class Row(NamedTuple):
     @classmethod
     def of(cls, key: str, space: str) -> Row:
         """Return the row that has a key, as the app of `space` reads it."""
-        found = _KEY.fullmatch(key)
+        found = _ROW_KEY.fullmatch(key)
         if found is None:
             return cls("unknown", "", key)
         its_space, kind, name, more = found.groups()

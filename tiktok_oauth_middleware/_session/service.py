@@ -151,7 +151,7 @@ class SessionService:
         await self.backend.run_all(
             works,
             limit,
-            at_thread_end=getattr(self.store, "close_thread", _nothing),
+            at_thread_end=getattr(self.store, "close_thread", _close_nothing),
         )
 
     def check_workers(self, evidence: str | None = None) -> None:
@@ -398,5 +398,5 @@ class SessionService:
             return True
 
 
-def _nothing() -> None:
+def _close_nothing() -> None:
     """Do nothing at the end of a thread: most stores' connections need no closing."""

@@ -49,7 +49,7 @@ async def sweep(
     Raises:
         StoreError: the store failed, or cannot list its keys.
     """
-    demand, progress = Demand(within=within), progress or _nothing
+    demand, progress = Demand(within=within), progress or _no_progress
     # A list, not counters: several threads append at the same time.
     results: list[str | None] = []
 
@@ -89,7 +89,7 @@ async def sweep(
     return RefreshSummary(**counts, unreadable=len(unreadable))
 
 
-def _nothing(_: int) -> None:
+def _no_progress(_: int) -> None:
     """Show no progress."""
 
 

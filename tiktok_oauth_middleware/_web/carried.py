@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 #: The longest data that a login carries, in bytes of UTF-8, as JSON without spaces.
 #: With an address of 2,048 bytes, the login's cookies have no room for more.
-LONGEST = 512
+LONGEST_DATA = 512
 #: How long a link is valid, in seconds.
 LINK_SECONDS = 3600
 _ID_BYTES = 16
 #: Longest sealed text that is opened, in characters.
-_LONGEST_TEXT = 1024
+_LONGEST_SEALED = 1024
 
 
 def pack_carried(carried: Mapping[str, str]) -> str:
@@ -78,10 +78,10 @@ def check_carried(carried: object) -> None:
     except UnicodeEncodeError:
         message = "carry has a lone surrogate in it, which is not a character"
         raise ValueError(message) from None
-    if length > LONGEST:
+    if length > LONGEST_DATA:
         message = (
-            f"carry takes {length} bytes as JSON; a login carries {LONGEST} at most:"
-            " carry an id, and keep the rest at the site"
+            f"carry takes {length} bytes as JSON; a login carries {LONGEST_DATA} at"
+            " most: carry an id, and keep the rest at the site"
         )
         raise ValueError(message)
 
@@ -140,7 +140,7 @@ class CarriedLinks:
                 " data"
             )
         packed = f"{int(self._clock())}\n{pack_carried(carried)}".encode()
-        return to_text(self._box.seal(packed, _name(browser_id, query)))
+        return to_text(self._box.seal(packed, _associated_data(browser_id, query)))
 
     def open(
         self, text: str, headers: Headers, query: Mapping[str, Any]
@@ -153,9 +153,11 @@ class CarriedLinks:
             query: of the link, decoded.
         """
         browser_id = self.browser_id(headers)
-        if not browser_id or len(text) > _LONGEST_TEXT or not text.isascii():
+        if not browser_id or len(text) > _LONGEST_SEALED or not text.isascii():
             return None
-        packed = self._box.open(from_text(text.encode()), _name(browser_id, query))
+        packed = self._box.open(
+            from_text(text.encode()), _associated_data(browser_id, query)
+        )
         if packed is None:
             return None
         at, _, carried = packed.decode().partition("\n")
@@ -164,6 +166,6 @@ class CarriedLinks:
         return unpack_carried(carried)
 
 
-def _name(browser_id: str, query: Mapping[str, Any]) -> str:
+def _associated_data(browser_id: str, query: Mapping[str, Any]) -> str:
     """Return the data that the seal authenticates without encrypting it."""
     return "\n".join((browser_id, query.get("next") or "", query.get("scopes") or ""))

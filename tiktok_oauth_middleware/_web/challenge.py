@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from tiktok_oauth_middleware._core.http import Request, Response
 from tiktok_oauth_middleware._core.log import logger
-from tiktok_oauth_middleware._core.return_to import LONGEST
+from tiktok_oauth_middleware._core.return_to import LONGEST_RETURN_TO
 from tiktok_oauth_middleware._oauth.scopes import split_scopes
 from tiktok_oauth_middleware._session.cached_session import DENIED, CachedSession
 
@@ -232,7 +232,7 @@ def _login_url(
         scopes: to request one by one.
         shows_page: whether TikTok is to show its page to a person who consented before.
     """
-    if return_to is not None and len(return_to) <= LONGEST:
+    if return_to is not None and len(return_to) <= LONGEST_RETURN_TO:
         login_url = mount_point.login_url(return_to, scopes, choose_account=shows_page)
         if len(login_url) <= _LONGEST_LOGIN_URL:
             return login_url
@@ -241,7 +241,7 @@ def _login_url(
 
 def _path_of(request: Request) -> str | None:
     """Return the requested path and query, to return to; None if they are too long."""
-    if len(request.mount) + len(request.path) + len(request.query) > LONGEST:
+    if len(request.mount) + len(request.path) + len(request.query) > LONGEST_RETURN_TO:
         return None
     path = quote(request.mount + request.path, safe="/:@!$&'()*+,;=~")
     query = quote(request.query, safe="%/?:@!$&'()*+,;=~[]")

@@ -59,7 +59,7 @@ class Attempted(NamedTuple):
 
 
 #: Exchanges a login's code.
-Attempt = Callable[[], Awaitable[Attempted]]
+Exchanging = Callable[[], Awaitable[Attempted]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -82,7 +82,7 @@ class ConcludeLogin:
         self,
         transaction: LoginTransaction,
         callback: Callback,
-        attempt: Attempt,
+        attempt: Exchanging,
     ) -> tuple[LoginResult, bool]:
         """Return the result of a login, and whether this request produced it.
 
@@ -140,7 +140,7 @@ class ConcludeLogin:
     async def _conclude(
         self,
         transaction: LoginTransaction,
-        attempt: Attempt,
+        attempt: Exchanging,
         produced: list[str],
     ) -> bytes | None:
         """Finish a login, or wait for the request that does; return the sealed result.

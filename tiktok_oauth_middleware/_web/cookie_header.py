@@ -16,7 +16,7 @@ from tiktok_oauth_middleware._core.http import COOKIE_LIMIT, Headers
 
 _SPACE = 0x20
 #: Longest Cookie header that is searched for several cookies, in bytes.
-_LONGEST_HEADER = 64 * 1024
+_LONGEST_COOKIE_HEADER = 64 * 1024
 #: How often one of our names may appear in a Cookie header.
 _MOST_NAMES = 200
 _VALUE = re.compile(rb"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+")
@@ -88,16 +88,20 @@ def find_all(headers: Headers, prefix: bytes) -> dict[str, bytes]:
     """Return the cookies whose names begin with `prefix`, by the rest of the name.
 
     A cookie that is sent twice with different values, or has a character that no cookie
-    may have, is b"". No more than `_LONGEST_HEADER` bytes and `_MOST_NAMES` cookies are
-    read: a browser keeps 180 for one host (Chromium), and most servers accept 8 to 64
-    kB of headers.
+    may have, is b"". No more than `_LONGEST_COOKIE_HEADER` bytes and `_MOST_NAMES`
+    cookies are read: a browser keeps 180 for one host (Chromium), and most servers
+    accept 8 to 64 kB of headers.
     """
     found: dict[bytes, bytes] = {}
     # One expression over the header as it came: 64 kB of separators take 1 ms, and 30
     # ms if the header is split at each of them.
     pattern, left = _pattern(prefix), _MOST_NAMES
     for key, header in headers:
-        if key == b"cookie" and len(header) <= _LONGEST_HEADER and prefix in header:
+        if (
+            key == b"cookie"
+            and len(header) <= _LONGEST_COOKIE_HEADER
+            and prefix in header
+        ):
             matches = [*islice(pattern.finditer(header), left)]
             left -= len(matches)
             for rest, raw in (match.groups() for match in matches):

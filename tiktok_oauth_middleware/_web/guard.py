@@ -112,6 +112,8 @@ def decorate(
     given: tuple[Any, ...],
     max_age: float | None,
     wrap: Callable[[Any, Requirements], Any],
+    *,
+    is_recorded: bool = True,
 ) -> Any:
     """Return the result of ``requires_tiktok(*given)``: a guarded view or a decorator.
 
@@ -119,6 +121,8 @@ def decorate(
         given: one view, or scopes.
         max_age: the most seconds since the login, or None.
         wrap: puts an integration's guard around a view, with what it requires.
+        is_recorded: whether `check_guards` looks for the view without its guard.
+            Django's ``method_decorator`` makes a view for each request.
 
     Raises:
         TypeError: the guarded object is not a view, a scope is not a string, or
@@ -127,17 +131,23 @@ def decorate(
             finite.
     """
     check_max_age(max_age)
+    put = functools.partial(_guarded, wrap=wrap, is_recorded=is_recorded)
     if len(given) == 1 and callable(given[0]):
-        return _guarded(given[0], Requirements(max_age=max_age), wrap)
+        return put(given[0], required=Requirements(max_age=max_age))
     check_scopes(given)
-    return functools.partial(_guarded, required=Requirements(given, max_age), wrap=wrap)
+    return functools.partial(put, required=Requirements(given, max_age))
 
 
 def _guarded(
-    view: Any, required: Requirements, wrap: Callable[[Any, Requirements], Any]
+    view: Any,
+    *,
+    required: Requirements,
+    wrap: Callable[[Any, Requirements], Any],
+    is_recorded: bool,
 ) -> Any:
     check_view(view)
-    return guarded_by(view, wrap(view, required))
+    guarded = wrap(view, required)
+    return guarded_by(view, guarded) if is_recorded else guarded
 
 
 _guarded.__annotations__["view"] = NOT_A_DEPENDENCY

@@ -155,7 +155,7 @@ class LoginCookies:
         created_at = min(max(created_at, 0), _LATEST_TIME)
         digest = _digest(state)
         hashed = purpose_hash(purpose)
-        sealed = self._box.seal(packed, _name(digest, created_at, hashed))
+        sealed = self._box.seal(packed, _associated_data(digest, created_at, hashed))
         whole = created_at.to_bytes(_TIME_BYTES) + hashed + sealed
         pieces = [
             whole[at : at + self._room] for at in range(0, len(whole), self._room)
@@ -226,7 +226,7 @@ class LoginCookies:
         group = self._sent(headers).groups.get(digest[:_TAG_BYTES])
         if group is None:
             return None
-        name = _name(digest, group.created_at, group.purpose)
+        name = _associated_data(digest, group.created_at, group.purpose)
         packed = self._box.open(group.sealed, name)
         return None if packed is None else (group.created_at, packed)
 
@@ -297,6 +297,6 @@ def _digest(text: str | bytes) -> bytes:
     return hashlib.sha256(text.encode() if isinstance(text, str) else text).digest()
 
 
-def _name(digest: bytes, created_at: int, purpose: bytes) -> str:
+def _associated_data(digest: bytes, created_at: int, purpose: bytes) -> str:
     """Return the data that a login's seal authenticates without encrypting it."""
     return f"{digest.hex()}:{created_at}:{purpose.hex()}"

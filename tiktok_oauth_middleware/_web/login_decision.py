@@ -107,14 +107,14 @@ class LoginDecision:
                 " be stopped",
                 took,
             )
-        path, fault = _path(outcome.value, mount_point)
+        path, fault = _landing_path(outcome.value, mount_point)
         if fault:
             message = f"on_login returned {fault}"
             raise UndecidedByApp(message, login)
         return path
 
 
-def _path(answer: object, mount_point: MountPoint) -> tuple[str, str]:
+def _landing_path(answer: object, mount_point: MountPoint) -> tuple[str, str]:
     """Return the path that the app returned, and what is wrong with it, or ""."""
     if answer is None:
         return "", ""

@@ -124,7 +124,7 @@ def check_guards(app: object) -> None:
         and not any(id(one) in reached for one in _alive(_guards[view]))
     ]
     if open_views:
-        names = ", ".join(sorted({_name(view) for view in open_views}))
+        names = ", ".join(sorted({_view_name(view) for view in open_views}))
         message = (
             f"requires_tiktok does not guard {names}: it is above the route's"
             " decorator, which has registered the unguarded view; put it below, next"
@@ -164,7 +164,7 @@ def _layers(view: Any) -> Iterator[Any]:
         view = inner if inner is not None else getattr(view, "func", None)
 
 
-def _name(view: Any) -> str:
+def _view_name(view: Any) -> str:
     module = getattr(view, "__module__", "")
     return f"{module}.{getattr(view, '__qualname__', type(view).__qualname__)}"
 

@@ -14,7 +14,7 @@ from .messages.accept_language import parse_accept_language
 
 #: Longest header that is read for a decision. A browser's Accept has 140 bytes; a
 #: Referer is cut at 4,096 by browsers.
-_LONGEST_HEADER = 1024
+_LONGEST_VALUE = 1024
 _LONGEST_REFERER = 8192
 #: The most ranges of an Accept header.
 _RANGES = 32
@@ -26,12 +26,12 @@ _PURPOSES = frozenset((b"sec-purpose", b"purpose", b"x-purpose", b"x-moz"))
 def is_prefetch(request: Request) -> bool:
     """Whether a browser fetches a page before its user opens it; no login begins then.
 
-    Headers of more than `_LONGEST_HEADER` bytes are not read and count as a prefetch.
+    Headers of more than `_LONGEST_VALUE` bytes are not read and count as a prefetch.
     """
     if not request.has_any(_PURPOSES):
         return False
     purposes = b",".join(value for name in _PURPOSES for value in request.all(name)[:4])
-    if len(purposes) > _LONGEST_HEADER:
+    if len(purposes) > _LONGEST_VALUE:
         return True
     purposes = purposes.lower()
     return any(kind in purposes for kind in (b"prefetch", b"prerender", b"preview"))
@@ -104,9 +104,9 @@ def _names_html(accept: Sequence[bytes]) -> bool:
     """Whether an Accept header asks for HTML by name, as every browser does for a page.
 
     ``*/*`` and ``text/*`` do not count: programs send these, or no Accept header. A
-    header of more than `_LONGEST_HEADER` bytes or `_RANGES` ranges is not a browser's.
+    header of more than `_LONGEST_VALUE` bytes or `_RANGES` ranges is not a browser's.
     """
-    if len(accept) > _RANGES or sum(map(len, accept)) > _LONGEST_HEADER:
+    if len(accept) > _RANGES or sum(map(len, accept)) > _LONGEST_VALUE:
         return False
     ranges = b",".join(accept).lower().split(b",", _RANGES)
     if len(ranges) > _RANGES:

@@ -54,7 +54,7 @@ class RecentLogins:
 
     def remember(self, state: str, return_to: str, scopes: str) -> None:
         """Keep where a login leads, and the scopes that it requests one by one."""
-        key, begun = _key(state), _Begun(self._clock(), return_to, scopes)
+        key, begun = _hash_of(state), _Begun(self._clock(), return_to, scopes)
         with self._guard:
             before = self._begun.pop(key, None)
             self._begun[key] = begun
@@ -73,7 +73,7 @@ class RecentLogins:
     def find(self, state: str) -> tuple[str, str] | None:
         """Return where a login leads and its scopes; None if it is not in the table."""
         with self._guard:
-            begun = self._begun.get(_key(state))
+            begun = self._begun.get(_hash_of(state))
         if begun is None or not self._is_recent(begun):
             return None
         return begun.return_to, begun.scopes
@@ -82,5 +82,5 @@ class RecentLogins:
         return f"<RecentLogins: {len(self._begun)}>"
 
 
-def _key(state: str) -> bytes:
+def _hash_of(state: str) -> bytes:
     return hashlib.sha256(state.encode()).digest()[:16]

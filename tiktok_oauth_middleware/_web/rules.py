@@ -37,7 +37,7 @@ _ODD = re.compile(r"//|/\.|\.(?:/|\Z)|[^!$&'()*+,\-./0-9:=@A-Z_a-z~]")
 #: The longest path that is read, in characters, and the longest one with odd
 #: characters: a longer path counts as protected. gunicorn takes 4,094 bytes and nginx
 #: 8,192.
-_LONGEST = 16_384
+_LONGEST_PATH = 16_384
 _LONGEST_ODD = 1024
 
 
@@ -151,7 +151,7 @@ class PathRules:
             public_path: the path to which `public` rules are applied, if not `path`.
         """
         path = path or "/"
-        if len(path) > _LONGEST or not (path.isascii() or _is_short(path)):
+        if len(path) > _LONGEST_PATH or not (path.isascii() or _is_short(path)):
             return bool(self._protect)
         if self._decides(path, public_path, is_certain=is_certain):
             return True

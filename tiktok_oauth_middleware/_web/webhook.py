@@ -101,7 +101,7 @@ class Webhook:
             await notes.mark(name, NOTE_SECONDS["hook"])
         return json_response(200, {})
 
-    async def _handle(self, delivery: webhook_delivery.Delivery) -> None:
+    async def _handle(self, delivery: webhook_delivery.WebhookDelivery) -> None:
         """Delete the record of a user who withdrew, and emit the event."""
         name: EventName = "webhook"
         user_id: str | None = None
@@ -121,7 +121,7 @@ class Webhook:
         await self.service.emit(event)
 
     async def _withdraw(
-        self, open_id: str, delivery: webhook_delivery.Delivery
+        self, open_id: str, delivery: webhook_delivery.WebhookDelivery
     ) -> str | None:
         """Delete the record of a user who withdrew; None if it stays.
 
@@ -157,7 +157,7 @@ class Webhook:
         return None
 
     async def _is_withdrawn(
-        self, stored: VersionedRecord, delivery: webhook_delivery.Delivery
+        self, stored: VersionedRecord, delivery: webhook_delivery.WebhookDelivery
     ) -> bool | None:
         """Whether a withdrawal concerns these tokens; None if TikTok must be asked.
 

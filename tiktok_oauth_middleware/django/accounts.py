@@ -96,7 +96,11 @@ def connect(
         account, is_new = TikTokAccount.objects.get_or_create(
             open_id=login.open_id, defaults={"user": user}
         )
-    if account is None or account.user_id != user.pk or not _note(account, login):
+    if (
+        account is None
+        or account.user_id != user.pk
+        or not _record_login(account, login)
+    ):
         return None, False
     return account, is_new
 
@@ -161,7 +165,7 @@ def make_user(_request: Any, _login: Login) -> Any:
     raise AssertionError
 
 
-def _note(account: TikTokAccount, login: Login) -> bool:
+def _record_login(account: TikTokAccount, login: Login) -> bool:
     """Note a login in the account's row; False if that was deleted meanwhile."""
     fields = {
         "display_name": (login.user.display_name or "")[:255],
@@ -221,7 +225,7 @@ def sign_in(request: Any, login: Login, *, may_connect: bool) -> Refusal | None:
             " user"
         )
         raise ImproperlyConfigured(message)
-    if account is None or not _note(account, login):  # deleted during the login
+    if account is None or not _record_login(account, login):  # deleted during the login
         return Refusal(code="login_expired")
     request._tiktok_signs_in = True
     try:
@@ -259,7 +263,9 @@ def _connect(request: Any, login: Login, *, may_connect: bool) -> Refusal | None
     account, is_new = connect(request.user, login, may_make=may_connect)
     if account is None:
         return Refusal(code="account_taken")
-    request._tiktok_connection = _connection(request, account, login, is_new=is_new)
+    request._tiktok_connection = _connected_arguments(
+        request, account, login, is_new=is_new
+    )
     try:
         signals.connected.send(TikTokAccount, **request._tiktok_connection)
     except BaseException:
@@ -268,7 +274,7 @@ def _connect(request: Any, login: Login, *, may_connect: bool) -> Refusal | None
     return None
 
 
-def _connection(
+def _connected_arguments(
     request: Any, account: TikTokAccount, login: Login, *, is_new: bool
 ) -> dict[str, Any]:
     """Return the arguments of the signal ``connected``."""
@@ -291,7 +297,9 @@ def take(request: Any, login: Login) -> bool:
     account, is_new = connect(request.user, login)
     if account is None:
         return False
-    request._tiktok_connection = _connection(request, account, login, is_new=is_new)
+    request._tiktok_connection = _connected_arguments(
+        request, account, login, is_new=is_new
+    )
     return True
 
 

@@ -22,4 +22,4 @@ class TikTokConfig(AppConfig):
         from . import checks, receivers
 
         checks.register_checks()
-        receivers.connect()
+        receivers.connect_receivers()

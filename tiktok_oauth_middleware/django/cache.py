@@ -42,13 +42,13 @@ class TikTokCacheMiddleware:
         request.__class__ = watched_request(type(request))
         if self._is_async:
             return self._later(request)
-        return _marked(request, self.get_response(request))
+        return _private_if_read(request, self.get_response(request))
 
     async def _later(self, request: Any) -> Any:
-        return _marked(request, await self.get_response(request))
+        return _private_if_read(request, await self.get_response(request))
 
 
-def _marked(request: Any, response: Any) -> Any:
+def _private_if_read(request: Any, response: Any) -> Any:
     """Return a response, private if the session was read."""
     if depends_on_session(request):
         mark_private(response)

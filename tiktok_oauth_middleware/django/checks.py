@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
 TAG = "tiktok"
-_KINDS = {"good": checks.Info, "note": checks.Warning, "wrong": checks.Error}
+_MESSAGE_KINDS = {"good": checks.Info, "note": checks.Warning, "wrong": checks.Error}
 
 
 def register_checks() -> None:
@@ -42,11 +42,11 @@ def check_settings(**_: Any) -> list[checks.CheckMessage]:
 
         found += [_message(finding) for finding in of_faults(error)]
     else:
-        found += _store_faults(given)
-        found += _path_faults(given)
-        found += _cookie_faults(given)
-    found += _middleware_faults()
-    found += _account_faults()
+        found += _store_messages(given)
+        found += _path_messages(given)
+        found += _cookie_messages(given)
+    found += _middleware_messages()
+    found += _account_messages()
     return found
 
 
@@ -69,7 +69,7 @@ def _read() -> TikTokSettings:
 
 
 def _message(finding: Finding) -> checks.CheckMessage:
-    kind = _KINDS[finding.level]
+    kind = _MESSAGE_KINDS[finding.level]
     hint = finding.fix or None
     return kind(finding.message, hint=hint, id=f"tiktok_oauth.{finding.code}")
 
@@ -77,7 +77,7 @@ def _message(finding: Finding) -> checks.CheckMessage:
 # --- the store ---------------------------------------------------------------------
 
 
-def _store_faults(given: TikTokSettings) -> Iterator[checks.CheckMessage]:
+def _store_messages(given: TikTokSettings) -> Iterator[checks.CheckMessage]:
     from tiktok_oauth_middleware._core.secret import reveal
 
     scheme, _, alias = reveal(given.store).partition("://")
@@ -90,10 +90,10 @@ def _store_faults(given: TikTokSettings) -> Iterator[checks.CheckMessage]:
             hint="name one of them, or leave store out for django://default",
             id="tiktok_oauth.store_alias",
         )
-    yield from _app_faults("store is django://")
+    yield from _app_messages("store is django://")
 
 
-def _app_faults(why: str) -> Iterator[checks.CheckMessage]:
+def _app_messages(why: str) -> Iterator[checks.CheckMessage]:
     """Yield a fault if the project lacks the app that it needs.
 
     Args:
@@ -121,7 +121,7 @@ def _middlewares() -> list[Any]:
     return found
 
 
-def _place(name: str, module: str) -> int:
+def _position(name: str, module: str) -> int:
     """Return the position of a middleware or a subclass of it; -1 if there is none."""
     try:
         wanted = import_string(f"{module}.{name}")
@@ -134,11 +134,11 @@ def _place(name: str, module: str) -> int:
 
 
 def _uses(name: str) -> bool:
-    return _place(name, "tiktok_oauth_middleware.django") >= 0
+    return _position(name, "tiktok_oauth_middleware.django") >= 0
 
 
-def _middleware_faults() -> Iterator[checks.CheckMessage]:
-    ours = _place("TikTokMiddleware", "tiktok_oauth_middleware.django")
+def _middleware_messages() -> Iterator[checks.CheckMessage]:
+    ours = _position("TikTokMiddleware", "tiktok_oauth_middleware.django")
     if ours < 0:
         yield checks.Warning(
             "TIKTOK_OAUTH is set, and MIDDLEWARE lacks TikTokMiddleware",
@@ -156,7 +156,7 @@ def _middleware_faults() -> Iterator[checks.CheckMessage]:
     if settings.USE_I18N:
         before.append(("LocaleMiddleware", "django.middleware.locale"))
     for name, module in before:
-        place = _place(name, module)
+        place = _position(name, module)
         is_needed = name in ("SessionMiddleware", "AuthenticationMiddleware")
         if place > ours or (place < 0 and is_needed):
             yield checks.Error(
@@ -164,7 +164,7 @@ def _middleware_faults() -> Iterator[checks.CheckMessage]:
                 hint=f'put "{module}.{name}" before it',
                 id=f"tiktok_oauth.before_{name}",
             )
-    fetching = _place("FetchFromCacheMiddleware", "django.middleware.cache")
+    fetching = _position("FetchFromCacheMiddleware", "django.middleware.cache")
     if 0 <= fetching < ours:
         yield checks.Error(
             "FetchFromCacheMiddleware is before TikTokMiddleware: a page in the"
@@ -174,7 +174,7 @@ def _middleware_faults() -> Iterator[checks.CheckMessage]:
         )
 
 
-def _path_faults(given: TikTokSettings) -> Iterator[checks.CheckMessage]:
+def _path_messages(given: TikTokSettings) -> Iterator[checks.CheckMessage]:
     """Report paths of ours at which a view of the project cannot be reached."""
     prefix = str(settings.FORCE_SCRIPT_NAME or "")
     callback = given.callback_path.removeprefix(prefix)
@@ -206,7 +206,7 @@ def _match(path: str) -> ResolverMatch | None:
         return None
 
 
-def _cookie_faults(given: TikTokSettings) -> Iterator[checks.CheckMessage]:
+def _cookie_messages(given: TikTokSettings) -> Iterator[checks.CheckMessage]:
     """Report a session cookie that is missing when the browser is back from TikTok."""
     connects = given.connect_path is not None and not _names_users()
     needs_session = backend_path() is not None or connects
@@ -229,7 +229,7 @@ def _names_users() -> bool:
 # --- accounts ----------------------------------------------------------------------
 
 
-def _account_faults() -> Iterator[checks.CheckMessage]:
+def _account_messages() -> Iterator[checks.CheckMessage]:
     if backend_path() is None:
         return
     from django.contrib.auth import get_user_model
@@ -237,7 +237,7 @@ def _account_faults() -> Iterator[checks.CheckMessage]:
 
     from .project import read_options
 
-    yield from _app_faults("TikTokBackend is in AUTHENTICATION_BACKENDS")
+    yield from _app_messages("TikTokBackend is in AUTHENTICATION_BACKENDS")
     try:
         makes_users = read_options().make_user is not None
     except ConfigurationError:

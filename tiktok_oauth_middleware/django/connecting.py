@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.auth import Login as ConfirmedLogin
 
 
-def signed_in_user(request: Any) -> str | None:
+def signed_in_user_id(request: Any) -> str | None:
     """Return the key of the user who is signed in, as a str, or None.
 
     Raises:
@@ -69,7 +69,7 @@ def app_users(
         is_async: whether requests are served in an event loop.
     """
     accounts = accounts_module()
-    chosen = current_user or signed_in_user
+    chosen = current_user or signed_in_user_id
 
     def ask(request: Any) -> str | None:
         if accounts is not None and hasattr(request, "session"):

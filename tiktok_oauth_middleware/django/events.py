@@ -35,12 +35,12 @@ class DjangoEvents:
 
     def _handle(self, event: Event) -> None:
         if apps.is_installed("tiktok_oauth_middleware.django"):
-            _note(event)
+            _update_account(event)
         if self._on_event is not None:
             self._on_event(event)
 
 
-def _note(event: Event) -> None:
+def _update_account(event: Event) -> None:
     """Update the account for an event, and send the event's signal."""
     from . import signals
     from .models import TikTokAccount, current_accounts

@@ -14,12 +14,8 @@ from typing import Any, TypeVar, overload
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpResponse
 
-from tiktok_oauth_middleware._web.guard import Requirements, guard
-from tiktok_oauth_middleware._web.misuse import (
-    check_max_age,
-    check_scopes,
-    check_view,
-)
+from tiktok_oauth_middleware._web.guard import Requirements, decorate, guard
+from tiktok_oauth_middleware._web.misuse import check_max_age, check_scopes
 
 V = TypeVar("V", bound=Callable[..., Any])
 
@@ -46,21 +42,16 @@ def requires_tiktok(*given: Any, max_age: float | None = None) -> Any:
         ValueError: a scope is not the name of one, or `max_age` is negative or not
             finite.
     """
-    check_max_age(max_age)
-    if len(given) == 1 and callable(given[0]):
-        return _guarded(given[0], Requirements(max_age=max_age))
-    check_scopes(given)
-    return functools.partial(_guarded, required=Requirements(given, max_age))
+    return decorate(given, max_age, _with_guard, is_recorded=False)
 
 
-def _guarded(view: Any, required: Requirements) -> Callable[..., Any]:
+def _with_guard(view: Any, required: Requirements) -> Callable[..., Any]:
     if inspect.isclass(view):
         message = (
             f"requires_tiktok got the class {view.__name__}: derive it from"
             " TikTokRequiredMixin, or decorate its dispatch with method_decorator"
         )
         raise TypeError(message)
-    check_view(view)
     # As `View.as_view` marks views; an object may also have an async __call__.
     if iscoroutinefunction(view) or iscoroutinefunction(view.__call__):
 
@@ -78,7 +69,7 @@ def _guarded(view: Any, required: Requirements) -> Callable[..., Any]:
         refusal = refused(request, *required)
         if refusal is None:
             return view(request, *args, **kwargs)
-        return _given(refusal) if _is_dispatch_of_async(view) else refusal
+        return _awaitable(refusal) if _is_dispatch_of_async(view) else refusal
 
     return guarded
 
@@ -145,7 +136,7 @@ class TikTokRequiredMixin:
         if refusal is None:
             return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
         if getattr(self, "view_is_async", False):
-            return _given(refusal)
+            return _awaitable(refusal)
         return refusal
 
 
@@ -168,5 +159,5 @@ def _is_computed(value: object) -> bool:
     return hasattr(type(value), "__get__")
 
 
-async def _given(response: HttpResponse) -> HttpResponse:
+async def _awaitable(response: HttpResponse) -> HttpResponse:
     return response

@@ -160,7 +160,7 @@ def read_options() -> Options:
     return Options(**found)
 
 
-class _Tokens(TikTokTokens):
+class _ProjectTokens(TikTokTokens):
     """Tokens over the middleware's services, so that a session ends in both at once."""
 
     def __init__(self, installed: Installation, **options: Any) -> None:
@@ -183,7 +183,7 @@ class Installation:
         self.store: Any = open_store(reveal(settings.store), clock=options.clock)
         self.events = DjangoEvents(options.on_event)
         #: Tokens for jobs, views, the admin and commands, over the same store.
-        self.tokens: TikTokTokens = _Tokens(
+        self.tokens: TikTokTokens = _ProjectTokens(
             self,
             on_event=self.events,
             transport=options.transport,
@@ -277,7 +277,7 @@ def installation() -> Installation:
     return _found[0]
 
 
-def _forget(*, setting: str, **_: object) -> None:
+def _discard_installation(*, setting: str, **_: object) -> None:
     """Discard the installation when tests change the settings."""
     if setting in (SETTING, OPTIONS, "AUTHENTICATION_BACKENDS"):
         with _lock:
@@ -287,4 +287,4 @@ def _forget(*, setting: str, **_: object) -> None:
             each.close()
 
 
-setting_changed.connect(_forget)
+setting_changed.connect(_discard_installation)

@@ -15,7 +15,7 @@ from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware.errors import ConfigurationError, TikTokOAuthError
 
 
-def connect() -> None:
+def connect_receivers() -> None:
     """Connect the receivers; done once, when the apps are ready."""
     from .models import TikTokAccount
 
@@ -134,17 +134,17 @@ def _disconnect_all(user_id: str) -> None:
         logger.error("a deleted user's accounts could not be found: %s", error)
         return
     for account in accounts:
-        _disconnect(account.open_id)
+        _disconnect_deleted(account.open_id)
 
 
 def _account_deleted(instance: Any, using: str, **_: Any) -> None:
     """Disconnect the app at TikTok, after the transaction is committed."""
     if getattr(instance, "_tiktok_released", False):  # it was not connected
         return
-    transaction.on_commit(partial(_disconnect, instance.open_id), using=using)
+    transaction.on_commit(partial(_disconnect_deleted, instance.open_id), using=using)
 
 
-def _disconnect(open_id: str) -> None:
+def _disconnect_deleted(open_id: str) -> None:
     from .project import installation
 
     try:

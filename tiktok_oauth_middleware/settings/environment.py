@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tiktok_oauth_middleware.errors import ConfigurationError
 
 from .endpoints import ADDRESSES, TikTokEndpoints
-from .rows import FLAG, OPTIONAL_TEXT, TEXT, Row, required_options, rows_of
+from .rows import FLAG, OPTIONAL_TEXT, TEXT, OptionRow, required_options, rows_of
 from .validate import QUOTES
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def read_environment(
     return settings if settings and not faults else ConfigurationError(faults)
 
 
-def _missing(name: str, row: Row, environ: Mapping[str, str]) -> str:
+def _missing(name: str, row: OptionRow, environ: Mapping[str, str]) -> str:
     """Report that an option is not set, and what to do, or which variable is meant."""
     variable = f"{_PREFIX}{name.upper()}"
     others = (other for other in row.other_names if f"{_PREFIX}{other}" in environ)
@@ -108,7 +108,9 @@ def _quoted(environ: Mapping[str, str], variables: Mapping[str, str]) -> Iterato
 
 
 def _padded(
-    environ: Mapping[str, str], rows: Mapping[str, Row], variables: Mapping[str, str]
+    environ: Mapping[str, str],
+    rows: Mapping[str, OptionRow],
+    variables: Mapping[str, str],
 ) -> Iterator[str]:
     """Name variables whose value has a blank at an end, as lines of Windows files have.
 

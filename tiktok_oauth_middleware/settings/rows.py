@@ -35,7 +35,7 @@ class Kind(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class OptionRow:
     """All facts about one option, besides its name, type and default."""
 
     kind: Kind[Any]
@@ -74,9 +74,9 @@ class Row:
         return f"{self.least} to {self.most}{self.kind.unit}"
 
 
-def row(kind: Kind[Any], meaning: str, **more: Any) -> Mapping[str, Row]:
-    """Return the metadata of a required option's field; `more` are fields of `Row`."""
-    return {"row": Row(kind=kind, meaning=meaning, **more)}
+def row(kind: Kind[Any], meaning: str, **more: Any) -> Mapping[str, OptionRow]:
+    """Return the metadata of a required option's field; `more` are those of its row."""
+    return {"row": OptionRow(kind=kind, meaning=meaning, **more)}
 
 
 def option(
@@ -89,25 +89,25 @@ def option(
         meaning: what the option does.
         default: its value if none is given.
         show: whether a repr of the settings shows the value.
-        more: further fields of `Row`.
+        more: further fields of `OptionRow`.
     """
     metadata = row(kind, meaning, stand_in=default, **more)
     # To a type checker a field is its default, as with `dataclasses.field`.
     return field(default=default, repr=show, metadata=metadata)
 
 
-def rows_of(cls: type) -> Mapping[str, Row]:
+def rows_of(cls: type) -> Mapping[str, OptionRow]:
     """Return the rows of a class of settings by the names of the options, in order.
 
     Raises:
         TypeError: a field has no row, so nothing would check its value.
     """
     found = {each.name: each.metadata.get("row") for each in fields(cls)}
-    bare = [name for name, value in found.items() if not isinstance(value, Row)]
+    bare = [name for name, value in found.items() if not isinstance(value, OptionRow)]
     if bare:
         message = f"{cls.__name__}.{bare[0]} has no row; make its field with option()"
         raise TypeError(message)
-    return cast("Mapping[str, Row]", found)
+    return cast("Mapping[str, OptionRow]", found)
 
 
 def required_options(cls: type) -> Sequence[str]:

@@ -22,7 +22,7 @@ from tiktok_oauth_middleware.stores.registry import store_fault
 
 from .endpoints import ADDRESSES, TikTokEndpoints
 from .own_paths import ROUTES
-from .rows import Row
+from .rows import OptionRow
 
 DESKTOP_HOSTS = LOOPBACK_HOSTS[:2]  # TikTok's Desktop tab takes no other
 _KEY_LENGTH = 32
@@ -52,7 +52,7 @@ KEY_COMMAND = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
 _MAKE_A_KEY = f"make one with: {KEY_COMMAND}"
 
 
-def faults(options: Mapping[str, Any], rows: Mapping[str, Row]) -> Iterator[str]:
+def faults(options: Mapping[str, Any], rows: Mapping[str, OptionRow]) -> Iterator[str]:
     """Yield a sentence for each fault of the options, all of them.
 
     Args:
@@ -318,7 +318,7 @@ def _segments_before_pattern(rule: str) -> Iterator[str]:
 
 
 def _number_faults(
-    options: Mapping[str, Any], rows: Mapping[str, Row]
+    options: Mapping[str, Any], rows: Mapping[str, OptionRow]
 ) -> Iterator[str]:
     for name, row in rows.items():
         bounds = row.out_of_bounds(options[name])

@@ -12,7 +12,7 @@ _CONFLICT = frozenset({"40001", "40P01", 1213, 1020})
 _READ_ONLY = frozenset({"25006", 1290, 1792, 1836})
 #: Codes for a connection that the server ends: by an administrator's command, at an
 #: idle timeout, a shutdown or a crash. A pooler in between may keep it open.
-_ENDED = frozenset({"57P01", "57P02", "57P05", 1053, 1927})
+_CONNECTION_ENDED = frozenset({"57P01", "57P02", "57P05", 1053, 1927})
 #: Codes of errors that MySQL's and MariaDB's client libraries find, not the server.
 _OF_CLIENT = frozenset({*range(2000, 3000), *range(5000, 6000)})
 _NO_TABLE = frozenset({"42P01", 1146})
@@ -57,7 +57,7 @@ class ExecutionError(Exception):
     """
 
     def __init__(self, cause: BaseException) -> None:
-        super().__init__(_name(cause))
+        super().__init__(_error_name(cause))
         self.cause = cause
 
 
@@ -79,7 +79,7 @@ def needs_new_connection(cause: BaseException) -> bool:
 
     The server ends it, or accepts no writes, as after a failover.
     """
-    return not (_READ_ONLY | _ENDED).isdisjoint(error_codes(cause))
+    return not (_READ_ONLY | _CONNECTION_ENDED).isdisjoint(error_codes(cause))
 
 
 def is_answer(cause: BaseException) -> bool:
@@ -104,7 +104,7 @@ def store_error(
         cause: The driver's error.
         create_table: How the table is created, for a missing one.
     """
-    message = f"the database could not {action}: {_name(cause)}"
+    message = f"the database could not {action}: {_error_name(cause)}"
     # SQLite has no code for a missing table.
     if not _NO_TABLE.isdisjoint(error_codes(cause)) or "no such table" in str(cause):
         message += f"; there is no such table: {create_table}"
@@ -122,5 +122,5 @@ def error_codes(cause: BaseException) -> list[object]:
     return [code for code in found if code]
 
 
-def _name(cause: BaseException) -> str:
+def _error_name(cause: BaseException) -> str:
     return " ".join([type(cause).__name__, *map(str, error_codes(cause)[:1])])

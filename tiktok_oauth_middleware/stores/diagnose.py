@@ -281,7 +281,7 @@ def file_system(path: Path, mounts: str | None = None) -> str | None:
 
 def redis(url: str) -> Iterator[Finding]:
     """Yield the findings about a server of Redis."""
-    yield from _address(url)
+    yield from _redis_address(url)
     tried = write_and_read(url)
     yield tried
     if tried.level != "good":
@@ -305,7 +305,7 @@ def redis(url: str) -> Iterator[Finding]:
     yield _persistence(facts)
 
 
-def _address(url: str) -> Iterator[Finding]:
+def _redis_address(url: str) -> Iterator[Finding]:
     parts = urlsplit(url)
     if parts.scheme == "unix":
         return

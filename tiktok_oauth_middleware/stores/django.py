@@ -97,7 +97,7 @@ class DjangoStore:
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
         """Hold the lock inside the block if it is free; do not wait."""
-        return _Lock(self, key, ttl)
+        return _DjangoLock(self, key, ttl)
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys of rows that have not expired and begin with `prefix`."""
@@ -175,7 +175,7 @@ class DjangoStore:
         await sync_to_async(self.close)()
 
 
-class _Lock(SwapLock):
+class _DjangoLock(SwapLock):
     """A lock that another thread may renew."""
 
     def __init__(self, store: DjangoStore, key: str, ttl: float) -> None:
@@ -203,10 +203,10 @@ class _Lock(SwapLock):
 
 
 class _AsyncLock:
-    """`_Lock`, entered and left in Django's thread."""
+    """`_DjangoLock`, entered and left in Django's thread."""
 
     def __init__(self, store: DjangoStore, key: str, ttl: float) -> None:
-        self._lock = _Lock(store, key, ttl)
+        self._lock = _DjangoLock(store, key, ttl)
 
     async def __aenter__(self) -> bool:
         return await sync_to_async(self._lock.__enter__)()

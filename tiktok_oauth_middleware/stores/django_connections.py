@@ -33,7 +33,7 @@ from .database_errors import (
     needs_new_connection,
 )
 from .registry import missing_library
-from .table import BlockingConnections, Result, Statement
+from .table import BlockingDatabaseConnections, Result, Statement
 
 try:
     from django.core.exceptions import ImproperlyConfigured
@@ -56,7 +56,7 @@ _VENDORS = ("postgresql", "mysql", "sqlite")
 _SQLITE_SECONDS = 1.0
 
 
-class DjangoConnections(BlockingConnections):
+class DjangoConnections(BlockingDatabaseConnections):
     """Connections to one of the project's databases.
 
     Raises:
@@ -129,7 +129,7 @@ class DjangoConnections(BlockingConnections):
     def is_bound_to_thread(self) -> bool:
         """Whether other threads do not see this thread's rows."""
         connection = connections[self.alias]
-        return not _is_free(connection) or _is_memory(connection)
+        return not _is_outside_transactions(connection) or _is_memory(connection)
 
     def close_thread(self) -> None:
         """Close both connections of a thread that Django does not manage."""
@@ -155,7 +155,11 @@ class DjangoConnections(BlockingConnections):
     def _connection(self) -> Any:
         """Return the connection to use in the transaction that the thread is in."""
         connection: Any = connections[self.alias]
-        if _is_free(connection) or _is_in_test(connection) or _is_memory(connection):
+        if (
+            _is_outside_transactions(connection)
+            or _is_in_test(connection)
+            or _is_memory(connection)
+        ):
             self.close()
             return connection
         own = getattr(self._own, "connection", None)
@@ -185,7 +189,7 @@ class DjangoConnections(BlockingConnections):
         return True
 
 
-def _is_free(connection: Any) -> bool:
+def _is_outside_transactions(connection: Any) -> bool:
     """Whether a statement is a transaction of its own."""
     if connection.in_atomic_block:
         return False

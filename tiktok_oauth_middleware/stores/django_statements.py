@@ -8,7 +8,7 @@ from functools import lru_cache
 from .base import PAGE, ROWS, SWEPT_ROWS
 from .table import SERVER_TIME, Statement
 
-_TEXTS = {
+_STATEMENTS = {
     "get": "SELECT value FROM {t} WHERE {k} = %(key)s AND expires > {now}",
     "keys": (
         "SELECT {k} FROM {t} WHERE {k} >= %(key)s AND {k} < %(end)s"
@@ -91,7 +91,7 @@ def statements_for(table: str, vendor: str, *, by_server: bool) -> dict[str, Sta
         vendor: The database's name in Django.
         by_server: Whether they read the server's clock; else the time is a parameter.
     """
-    texts = {**_TEXTS, "sweep": _SWEEPS[vendor]}
+    texts = {**_STATEMENTS, "sweep": _SWEEPS[vendor]}
     if vendor == "mysql":
         del texts["create"]
     key, now = _words(vendor, by_server=by_server)

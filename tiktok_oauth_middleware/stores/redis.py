@@ -44,7 +44,7 @@ from .base import (
 )
 from .redis_connections import (
     MARK,
-    Connections,
+    RedisConnections,
     blocking_connections,
     check_url,
     given_connections,
@@ -52,7 +52,7 @@ from .redis_connections import (
 )
 from .redis_errors import failure, is_reply
 from .registry import missing_library
-from .shared_reads import Answer, SharedReads
+from .shared_reads import ReadResult, SharedReads
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -92,12 +92,12 @@ class RedisStore:
     def __init__(self, url_or_client: Any, *, timeout: float = 2.0) -> None:
         self._timeout = timeout
         self._url = Secret("")
-        self._given: Connections | None = None
+        self._given: RedisConnections | None = None
         self._has_loop_client = False
         # Clients made from the URL. A forked child has no entry of its own yet; its
         # parent's client stays, unused and not closed.
-        self._by_process: dict[int, Connections] = {}
-        self._by_loop: dict[Any, Connections] = {}
+        self._by_process: dict[int, RedisConnections] = {}
+        self._by_loop: dict[Any, RedisConnections] = {}
         if isinstance(url_or_client, str):
             try:
                 import_module("redis")
@@ -113,7 +113,9 @@ class RedisStore:
         if self._given is not None:
             return f"RedisStore(<{type(self._given.client).__name__}>)"
         parts = urlsplit(self._url.reveal())
-        return f"RedisStore('{parts.scheme}://{_place(parts.netloc)}{parts.path}')"
+        return (
+            f"RedisStore('{parts.scheme}://{_host_and_port(parts.netloc)}{parts.path}')"
+        )
 
     def get(self, key: str) -> bytes | None:
         """Return the value, or None if there is none or it has expired."""
@@ -165,7 +167,7 @@ class RedisStore:
         """Return the keys of rows that begin with `prefix`, of every node."""
         pattern = _escaped_pattern(prefix) + "*"
 
-        def scan(connections: Connections) -> list[str]:
+        def scan(connections: RedisConnections) -> list[str]:
             found = connections.client.scan_iter(match=pattern, count=1000)
             # SCAN may name a key twice (https://redis.io/docs/latest/commands/scan/).
             return sorted({key.decode() for key in found})
@@ -240,7 +242,7 @@ class RedisStore:
         )
         return None if found is None else found[:-MARK]
 
-    async def _get_several(self, keys: list[str]) -> list[Answer]:
+    async def _get_several(self, keys: list[str]) -> list[ReadResult]:
         """Return the values of keys, or why one could not be read, in their order."""
         from asyncio import gather
 
@@ -307,7 +309,7 @@ class RedisStore:
         """Return the keys of rows that begin with `prefix`, of every node."""
         pattern = _escaped_pattern(prefix) + "*"
 
-        async def scan(connections: Connections) -> list[str]:
+        async def scan(connections: RedisConnections) -> list[str]:
             found = connections.client.scan_iter(match=pattern, count=1000)
             return sorted({key.decode() async for key in found})
 
@@ -361,7 +363,7 @@ class RedisStore:
         self.close()
 
     async def _acall_with_retries(
-        self, what: str, call: Callable[[Connections], Awaitable[T]]
+        self, what: str, call: Callable[[RedisConnections], Awaitable[T]]
     ) -> T:
         """Return the result of a call in the event loop; see `_call_with_retries`."""
         connections = self._loop_connections()
@@ -388,7 +390,7 @@ class RedisStore:
         if self._given is not None:
             await client.initialize()
 
-    def _connections(self) -> Connections:
+    def _connections(self) -> RedisConnections:
         if self._given is not None:
             return self._only(has_loop_client=False)
         process = os.getpid()
@@ -400,7 +402,7 @@ class RedisStore:
             connections = self._by_process.setdefault(process, made)
         return connections
 
-    def _loop_connections(self) -> Connections:
+    def _loop_connections(self) -> RedisConnections:
         if self._given is not None:
             return self._only(has_loop_client=True)
         from asyncio import get_running_loop
@@ -414,7 +416,7 @@ class RedisStore:
             )
         return connections
 
-    def _only(self, *, has_loop_client: bool) -> Connections:
+    def _only(self, *, has_loop_client: bool) -> RedisConnections:
         """Return the given client if it is of the required kind."""
         if self._given is None or self._has_loop_client is not has_loop_client:
             message = (
@@ -436,7 +438,7 @@ class RedisStore:
 
 
 def _call_with_retries(
-    connections: Connections, what: str, call: Callable[[Connections], T]
+    connections: RedisConnections, what: str, call: Callable[[RedisConnections], T]
 ) -> T:
     """Return the result of a call, retried on a new connection after a failover.
 
@@ -455,7 +457,7 @@ def _call_with_retries(
         _drop_idle(connections.pool)
 
 
-def _mget(keys: Sequence[str], connections: Connections) -> Any:
+def _mget(keys: Sequence[str], connections: RedisConnections) -> Any:
     """Call MGET; a cluster's client sends each node the keys that it has."""
     client = connections.client
     return (client.mget_nonatomic if connections.is_cluster else client.mget)(keys)
@@ -489,7 +491,9 @@ def _marked_rows(
     return found
 
 
-def _create_rows(rows: list[tuple[str, bytes, int]], connections: Connections) -> Any:
+def _create_rows(
+    rows: list[tuple[str, bytes, int]], connections: RedisConnections
+) -> Any:
     """Create rows, each by a command of its own, and return the answers.
 
     Except on a cluster, either all are executed or none; none if the connection is lost
@@ -523,7 +527,7 @@ def _swap_values(old: bytes | None, new: bytes | None, ttl: float) -> tuple[Any,
     return (b"0" if old is None else b"1", old or b"", marked, milliseconds)
 
 
-def _place(netloc: str) -> str:
+def _host_and_port(netloc: str) -> str:
     """Return host and port, without user and password."""
     return netloc.rpartition("@")[2]
 

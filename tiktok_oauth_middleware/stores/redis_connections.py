@@ -41,7 +41,7 @@ _MAX_CONNECTIONS = 50
 _DROP_SECONDS = 2.0
 
 
-class Connections:
+class RedisConnections:
     """A client and its registered swap script."""
 
     __slots__ = ("_dropped", "client", "is_cluster", "reads", "swap")
@@ -77,7 +77,7 @@ class Connections:
         return getattr(self.client, "connection_pool", None)
 
 
-def given_connections(client: Any) -> Connections:
+def given_connections(client: Any) -> RedisConnections:
     """Return the connections of a client that the app made."""
     methods = ("execute_command", "get_encoder", "register_script", "get")
     if not all(callable(getattr(client, name, None)) for name in methods):
@@ -92,22 +92,22 @@ def given_connections(client: Any) -> Connections:
     return _connections_of(client)
 
 
-def blocking_connections(url: str, timeout: float) -> Connections:
+def blocking_connections(url: str, timeout: float) -> RedisConnections:
     """Return a blocking client of the URL; it does not connect yet."""
     import redis
 
     return _connections_of(redis.Redis.from_pool(_pool(url, timeout)))
 
 
-def loop_connections(url: str, timeout: float) -> Connections:
+def loop_connections(url: str, timeout: float) -> RedisConnections:
     """Return a client for the running event loop; it does not connect yet."""
     import redis.asyncio
 
     return _connections_of(redis.asyncio.Redis.from_pool(_loop_pool(url, timeout)))
 
 
-def _connections_of(client: Any) -> Connections:
-    return Connections(client, client.register_script(_SWAP))
+def _connections_of(client: Any) -> RedisConnections:
+    return RedisConnections(client, client.register_script(_SWAP))
 
 
 def _pool(url: str, timeout: float) -> Any:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tiktok_oauth_middleware._core.findings import Finding
+from tiktok_oauth_middleware._core.origins import LAST_PORT
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware._core.tracebacks import without_frames
 from tiktok_oauth_middleware.errors import ConfigurationError
@@ -84,7 +85,7 @@ def store_fault(url: str) -> str | None:
     scheme, separator, _ = url.partition("://")
     if not separator or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
         return f"store is not the URL of a store; it must be one of {_examples()}"
-    kind = KINDS.get(_key(scheme))
+    kind = KINDS.get(_scheme_key(scheme))
     if kind is None:
         return f"store begins with {scheme}://, which is unknown; use {_examples()}"
     return kind.fault(url)
@@ -123,7 +124,9 @@ def diagnose_store(url: str) -> Iterator[Finding]:
 def missing_library(url: str) -> ConfigurationError:
     """Return the error for a URL of a store whose library is not installed."""
     scheme = url.partition("://")[0]
-    kind = KINDS.get(_key(scheme), KINDS["sqlite+"])  # a URL that SQLStore cannot read
+    kind = KINDS.get(
+        _scheme_key(scheme), KINDS["sqlite+"]
+    )  # a URL that SQLStore cannot read
     message = (
         f"store is {kind.title} and {kind.package} is not installed: pip install"
         f' "tiktok-oauth-middleware[{kind.extra}]"'
@@ -132,10 +135,10 @@ def missing_library(url: str) -> ConfigurationError:
 
 
 def _kind_of(url: str) -> StoreKind:
-    return KINDS[_key(url.partition("://")[0])]
+    return KINDS[_scheme_key(url.partition("://")[0])]
 
 
-def _key(scheme: str) -> str:
+def _scheme_key(scheme: str) -> str:
     """Return a scheme without the name of its driver."""
     database, plus, _ = scheme.partition("+")
     return database + plus
@@ -217,8 +220,6 @@ def _diagnose_sqlite(url: str) -> Iterator[Finding]:
 
 # --- Redis ---------------------------------------------------------------------------
 
-_LAST_PORT = 65_535
-
 
 def _redis_fault(url: str) -> str | None:
     if url.startswith("unix://"):
@@ -227,7 +228,7 @@ def _redis_fault(url: str) -> str | None:
         return "store names no socket; it must be unix:///path/of/redis.sock?db=0"
     address = _address(url)
     port = re.fullmatch(r"(?:\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d{1,5}))?", address)
-    if port is None or int(port[1] or 0) > _LAST_PORT:
+    if port is None or int(port[1] or 0) > LAST_PORT:
         return (
             "store names no Redis host and port; it must be redis://host:6379/0,"
             " with a password redis://:password@host:6379/0 (percent-encoded)"

@@ -18,7 +18,7 @@ from contextvars import Context
 MOST_READS = 100
 
 #: A value, None for a missing row, or the error of the read.
-Answer = bytes | None | Exception
+ReadResult = bytes | None | Exception
 
 
 class SharedReads:
@@ -32,7 +32,7 @@ class SharedReads:
     def __init__(
         self,
         one: Callable[[str], Awaitable[bytes | None]],
-        several: Callable[[list[str]], Awaitable[Sequence[Answer]]],
+        several: Callable[[list[str]], Awaitable[Sequence[ReadResult]]],
     ) -> None:
         self._one = one
         self._several = several

@@ -19,13 +19,13 @@ from .database_errors import (
     store_error,
 )
 from .registry import missing_library
-from .table import BlockingConnections, Result, Statement
+from .table import BlockingDatabaseConnections, Result, Statement
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, Table
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-_KINDS = ("postgresql", "mysql", "mariadb", "sqlite")
+_DATABASES = ("postgresql", "mysql", "mariadb", "sqlite")
 #: Limits a statement's time at MariaDB's server. Otherwise, after its caller timed out,
 #: the statement would keep waiting for a lock, with its connection, up to the server's
 #: limit. MySQL can limit SELECT only; to MySQL the second half is a comment.
@@ -34,7 +34,7 @@ _LIMIT_BY_MARIADB = "SET autocommit = 1 /*M!100101 , max_statement_time = {:g} *
 _IN_MEMORY = (None, "", ":memory:")
 
 
-class ProcessConnections(BlockingConnections):
+class ProcessConnections(BlockingDatabaseConnections):
     """Connections of this process, whose calls block, used through SQLAlchemy.
 
     An app's own engine is used in this way, because a `Connection` applies the engine's
@@ -208,7 +208,7 @@ class ConnectionSource:
                 f" AsyncEngine of SQLAlchemy, but from {type(url_or_engine).__name__}"
             )
             raise ConfigurationError(message)
-        if self.dialect.name not in _KINDS:
+        if self.dialect.name not in _DATABASES:
             message = (
                 f"store is in {self.dialect.name}; SQLStore supports PostgreSQL, MySQL,"
                 " MariaDB and SQLite"
@@ -250,7 +250,7 @@ class ConnectionSource:
 
         from .sql_pool import PooledConnections
 
-        is_pooled = self.dialect.name != "sqlite" or _is_file(self._url)
+        is_pooled = self.dialect.name != "sqlite" or _is_in_a_file(self._url)
         options = self._options(in_loop=False, is_pooled=is_pooled)
         kind = PooledConnections if is_pooled else ProcessConnections
         return kind(create_engine(self._url, **options), self._timeout)
@@ -314,7 +314,7 @@ class ConnectionSource:
         self.close()
 
 
-def _is_file(url: Any) -> bool:
+def _is_in_a_file(url: Any) -> bool:
     """Whether SQLite's database is certainly a file.
 
     A database in memory ends with its last connection. URIs can name it in several

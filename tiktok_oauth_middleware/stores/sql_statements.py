@@ -15,7 +15,7 @@ from .table import MARK_BYTES, SERVER_TIME, Statement
 if TYPE_CHECKING:
     from sqlalchemy import MetaData, Table
 
-_KEY_LENGTH = 255
+_KEY_COLUMN_LENGTH = 255
 
 
 def make_table(
@@ -33,11 +33,11 @@ def make_table(
     from sqlalchemy.dialects import mysql
 
     of_mysql = ("mysql", "mariadb")
-    key = String(_KEY_LENGTH).with_variant(
-        String(_KEY_LENGTH, collation="C"), "postgresql"
+    key = String(_KEY_COLUMN_LENGTH).with_variant(
+        String(_KEY_COLUMN_LENGTH, collation="C"), "postgresql"
     )
     # VARBINARY has no collation: case and trailing blanks count.
-    key = key.with_variant(mysql.VARBINARY(_KEY_LENGTH), *of_mysql)
+    key = key.with_variant(mysql.VARBINARY(_KEY_COLUMN_LENGTH), *of_mysql)
     # BLOB ends at 65,535 bytes.
     value = LargeBinary().with_variant(mysql.MEDIUMBLOB(), *of_mysql)
     mark = LargeBinary(MARK_BYTES).with_variant(mysql.VARBINARY(MARK_BYTES), *of_mysql)

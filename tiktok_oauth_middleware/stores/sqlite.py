@@ -122,7 +122,7 @@ class SQLiteStore:
         self._writing = threading.Lock()
         self._local = threading.local()
         # Not a WeakSet: its iteration fails if a thread ends meanwhile.
-        self._open_here: weakref.WeakKeyDictionary[_Connection, None] = (
+        self._open_here: weakref.WeakKeyDictionary[_SQLiteConnection, None] = (
             weakref.WeakKeyDictionary()
         )
 
@@ -302,18 +302,18 @@ class SQLiteStore:
         except sqlite3.Error as error:
             log.debug("expired rows were not swept: %s", error_name(error))
 
-    def _connection(self) -> _Connection:
+    def _connection(self) -> _SQLiteConnection:
         try:
             return self._local.connection  # type: ignore[no-any-return]
         except AttributeError:
             return self._connect()
 
-    def _connect(self) -> _Connection:
+    def _connect(self) -> _SQLiteConnection:
         """Connect this thread to the file, which is created at the first use."""
         local, open_here = self._local, self._open_here
         with self._opening:
             self._make_file()
-            connection = _Connection(*self._open())
+            connection = _SQLiteConnection(*self._open())
             self._file = self._file or self._identity()
             open_here[connection] = None
         local.connection = connection
@@ -397,7 +397,7 @@ def _as_bytes(value: object) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
-class _Connection:
+class _SQLiteConnection:
     """A connection of one thread, closed when the thread or the store is."""
 
     __slots__ = ("__weakref__", "execute", "handle", "in_use")

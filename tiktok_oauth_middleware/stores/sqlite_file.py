@@ -59,7 +59,7 @@ def open_file(path: Path, timeout: float) -> sqlite3.Connection:
 
     Without mode=rw SQLite would create a missing one, readable for other users.
     """
-    handle = _opened(path, timeout, "mode=rw")
+    handle = _open_file(path, timeout, "mode=rw")
     try:
         _settle(handle, path, timeout)
     except sqlite3.Error as error:
@@ -71,7 +71,7 @@ def open_file(path: Path, timeout: float) -> sqlite3.Connection:
     return handle
 
 
-def _opened(path: Path, timeout: float, mode: str) -> sqlite3.Connection:
+def _open_file(path: Path, timeout: float, mode: str) -> sqlite3.Connection:
     try:
         handle = sqlite3.connect(
             f"{path.as_uri()}?{mode}",
@@ -104,7 +104,7 @@ class Unwritable:
     def __init__(self, path: Path, timeout: float) -> None:
         self._path = path
         self._state = self._now()
-        self.handle = _opened(path, timeout, "mode=ro&immutable=1")
+        self.handle = _open_file(path, timeout, "mode=ro&immutable=1")
         try:
             if not _is_ours(self.handle, path):
                 raise_store_error("open", sqlite3.OperationalError("empty"))
@@ -231,15 +231,15 @@ def _header(handle: sqlite3.Connection) -> tuple[int, int, int]:
     # seem neither empty nor ours.
     handle.execute("BEGIN").close()
     found = (
-        _number(handle, "PRAGMA application_id"),
-        _number(handle, "PRAGMA user_version"),
-        _number(handle, "SELECT count(*) FROM sqlite_master"),
+        _queried_number(handle, "PRAGMA application_id"),
+        _queried_number(handle, "PRAGMA user_version"),
+        _queried_number(handle, "SELECT count(*) FROM sqlite_master"),
     )
     handle.execute("COMMIT").close()
     return found
 
 
-def _number(handle: sqlite3.Connection, query: str) -> int:
+def _queried_number(handle: sqlite3.Connection, query: str) -> int:
     with closing(handle.execute(query)) as cursor:
         return int(cursor.fetchone()[0])
 

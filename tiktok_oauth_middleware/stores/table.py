@@ -78,7 +78,7 @@ class Statement(NamedTuple):
         return {name: values[name] for name in self.names}
 
 
-class Connections(Protocol):
+class DatabaseConnections(Protocol):
     """Connections to one database."""
 
     #: Seconds that the database has to answer.
@@ -103,7 +103,7 @@ def _text(key: str | bytes) -> str:
     return key.decode() if isinstance(key, bytes) else key
 
 
-class BlockingConnections:
+class BlockingDatabaseConnections:
     """Connections whose calls block, for flows that `run` finishes."""
 
     async def sleep(self, seconds: float) -> None:
@@ -143,14 +143,14 @@ class Rows:
         self._create_table = create_table
         self._swaps = 0
 
-    async def get(self, connections: Connections, key: str) -> bytes | None:
+    async def get(self, connections: DatabaseConnections, key: str) -> bytes | None:
         """Return the value, or None if there is none or it has expired."""
         values = {"key": self._key(key)}
         rows, _ = await self._execute(connections, "get", values)
         return bytes(rows[0][0]) if rows else None
 
     async def get_many(
-        self, connections: Connections, keys: Sequence[str]
+        self, connections: DatabaseConnections, keys: Sequence[str]
     ) -> list[bytes | None]:
         """Return the value of each row, in the order of the keys."""
         found: list[bytes | None] = []
@@ -163,7 +163,7 @@ class Rows:
         return found
 
     async def create_many(
-        self, connections: Connections, rows: Sequence[tuple[str, bytes, float]]
+        self, connections: DatabaseConnections, rows: Sequence[tuple[str, bytes, float]]
     ) -> list[bool]:
         """Write each row that does not exist; return which were written, in order.
 
@@ -192,7 +192,7 @@ class Rows:
     def _numbered_keys(self, keys: Sequence[str]) -> dict[str, object]:
         return {f"key_{place}": self._key(key) for place, key in enumerate(keys)}
 
-    async def keys(self, connections: Connections, prefix: str) -> list[str]:
+    async def keys(self, connections: DatabaseConnections, prefix: str) -> list[str]:
         """Return the keys of rows that have not expired and begin with `prefix`."""
         # A range, not a pattern, so that no character of the prefix is special.
         values = {"key": self._key(prefix), "end": self._key(prefix + _LAST)}
@@ -200,7 +200,7 @@ class Rows:
         return [_text(key) for (key,) in rows]
 
     async def page(
-        self, connections: Connections, prefix: str, after: str
+        self, connections: DatabaseConnections, prefix: str, after: str
     ) -> list[str]:
         """Return the next `PAGE` keys with a prefix, after a key."""
         values = {"key": self._key(after), "end": self._key(prefix + _LAST)}
@@ -208,7 +208,7 @@ class Rows:
         return [_text(key) for (key,) in rows]
 
     async def rows(
-        self, connections: Connections, prefix: str, after: str
+        self, connections: DatabaseConnections, prefix: str, after: str
     ) -> list[tuple[str, bytes]]:
         """Return the next `ROWS` rows with a prefix, after a key."""
         values = {"key": self._key(after), "end": self._key(prefix + _LAST)}
@@ -217,7 +217,7 @@ class Rows:
 
     async def swap(
         self,
-        connections: Connections,
+        connections: DatabaseConnections,
         key: str,
         old: bytes | None,
         new: bytes | None,
@@ -255,13 +255,13 @@ class Rows:
         return {**values, "now": int(self._clock() * 1000)}
 
     async def _write(
-        self, connections: Connections, name: str, values: Mapping[str, object]
+        self, connections: DatabaseConnections, name: str, values: Mapping[str, object]
     ) -> bool:
         _, count = await self._execute(connections, name, values)
         await self._sweep(connections)
         return count == 1
 
-    async def _sweep(self, connections: Connections) -> None:
+    async def _sweep(self, connections: DatabaseConnections) -> None:
         self._swaps += 1
         if self._swaps % SWEEP_EVERY:
             return
@@ -273,7 +273,7 @@ class Rows:
 
     async def _execute(
         self,
-        connections: Connections,
+        connections: DatabaseConnections,
         name: str | Statement,
         values: Mapping[str, object],
     ) -> Result:

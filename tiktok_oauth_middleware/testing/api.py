@@ -29,7 +29,7 @@ from .wire import (
     log_id,
 )
 
-_NAMES = {
+_ENDPOINT_NAMES = {
     TOKEN: "token",
     REVOKE: "revoke",
     USER_INFO: "user_info",
@@ -37,15 +37,15 @@ _NAMES = {
     VIDEO_QUERY: "video_query",
     CREATOR_INFO: "creator_info",
 }
-_OAUTH = ("token", "revoke")
+_OAUTH_ENDPOINTS = ("token", "revoke")
 #: Requests to any other address, such as one without the final slash, get this name.
 _UNKNOWN = "unknown"
-_ENDPOINTS = (*_NAMES.values(), _UNKNOWN)
-_HIDDEN = frozenset(
+_ENDPOINTS = (*_ENDPOINT_NAMES.values(), _UNKNOWN)
+_SECRET_FIELDS = frozenset(
     {"client_secret", "code", "code_verifier", "refresh_token", "token"}
 )
 _TEXT = (("content-type", "text/plain"),)
-_JSON = (("content-type", "application/json"),)
+JSON_TYPE = (("content-type", "application/json"),)
 
 
 class ConnectionLost(Exception):
@@ -156,7 +156,7 @@ class Api:
         parts = urlsplit(url)
         given = {name.lower(): value for name, value in headers.items()}
         elsewhere = is_elsewhere(parts, API_ORIGIN)
-        endpoint = _UNKNOWN if elsewhere else _NAMES.get(parts.path, _UNKNOWN)
+        endpoint = _UNKNOWN if elsewhere else _ENDPOINT_NAMES.get(parts.path, _UNKNOWN)
         query = tuple(parse_qsl(parts.query, keep_blank_values=True))
         form = tuple(parse_qsl(body.decode("latin-1"), keep_blank_values=True))
         reply: Reply | None = None
@@ -178,7 +178,7 @@ class Api:
                 url=url,
                 headers={k: v for k, v in given.items() if k != "authorization"},
                 query=query,
-                form=tuple((k, "***" if k in _HIDDEN else v) for k, v in form),
+                form=tuple((k, "***" if k in _SECRET_FIELDS else v) for k, v in form),
                 status=reply.status if reply else 0,
                 error=_error_of(reply),
                 is_fault=fault is not None,
@@ -217,9 +217,9 @@ class Api:
         body: bytes,
     ) -> Reply:
         if method == ("GET" if endpoint == "user_info" else "POST"):
-            if endpoint in _OAUTH:
+            if endpoint in _OAUTH_ENDPOINTS:
                 return self._oauth(endpoint, headers, body)
-            if endpoint in _NAMES.values():
+            if endpoint in _ENDPOINT_NAMES.values():
                 return self._resource(endpoint, headers, query, body)
         # The slash is missing, the method is wrong, or the endpoint is unknown.
         return Reply(404, _TEXT, b"Unsupported path(Janus)")
@@ -235,7 +235,7 @@ class Api:
             return self._oauth_error(refused.error, refused.text, status)
         self._on_revoke(open_id)
         self._answers_braces = not self._answers_braces
-        return Reply(200, _JSON, b"{}" if self._answers_braces else b"")
+        return Reply(200, JSON_TYPE, b"{}" if self._answers_braces else b"")
 
     def _resource(
         self,
@@ -253,7 +253,9 @@ class Api:
                 user = self._provider.user(token, one, self.avatars)
                 data: dict[str, object] = {"user": user}
             else:
-                path = next(path for path, name in _NAMES.items() if name == endpoint)
+                path = next(
+                    path for path, name in _ENDPOINT_NAMES.items() if name == endpoint
+                )
                 given = body if _is_json(headers) else b"no JSON"
                 data = self._provider.resource(path, token, one, given, self.avatars)
         except ApiRefused as refused:
@@ -263,7 +265,7 @@ class Api:
     def _error(self, endpoint: str, error: str, status: int | None) -> Reply:
         """Return an error in the endpoint's own shape: flat, or nested."""
         text = "Switched on in the stand-in."
-        if endpoint in _OAUTH:
+        if endpoint in _OAUTH_ENDPOINTS:
             return self._oauth_error(error, text, status or 200)
         return self._api_error(error, text, status or STATUS_OF.get(error, 401))
 
@@ -289,7 +291,7 @@ class Api:
         self, status: int, answer: Mapping[str, object], named: str | None = None
     ) -> Reply:
         logged = ("x-tt-logid", named or log_id(self._provider.clock()))
-        return Reply(status, (*_JSON, logged), json.dumps(answer).encode())
+        return Reply(status, (*JSON_TYPE, logged), json.dumps(answer).encode())
 
 
 def _form(headers: Mapping[str, str], body: bytes) -> tuple[tuple[str, str], ...]:

@@ -185,11 +185,11 @@ def _check_redirect_uri(uri: str, registered: Sequence[str] | None) -> None:
         fault = redirect_uri_fault(uri)
         if fault or ":*" in uri:
             _refuse("invalid_request", "redirect_uri", fault or "it has no real port")
-    elif not any(_matches(known, uri) for known in registered):
+    elif not any(_is_registered(known, uri) for known in registered):
         _refuse("invalid_request", "redirect_uri", _mismatch(uri, registered))
 
 
-def _matches(registered: str, uri: str) -> bool:
+def _is_registered(registered: str, uri: str) -> bool:
     """Whether `uri` is the registered one; on loopback a port may be ``*`` there."""
     if not is_loopback(registered) or ":*" not in registered:
         return registered == uri

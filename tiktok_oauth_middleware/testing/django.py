@@ -220,7 +220,7 @@ class _WSGIHandler:
             getattr(body, "close", lambda: None)()
         response: Any = answer.get("response")
         if response is None:
-            response = _own(content, int(answer["status"][:3]))
+            response = _as_django_response(content, int(answer["status"][:3]))
             response.wsgi_request = WSGIRequest(environ)
         return _with_headers(response, answer["headers"])
 
@@ -263,7 +263,7 @@ class _ASGIHandler:
         await self._wrapped({**scope, _ANSWER: answer}, receive, send)
         response: Any = answer.get("response")
         if response is None:
-            response = _own(answer["body"], answer["status"])
+            response = _as_django_response(answer["body"], answer["status"])
             response.asgi_request = ASGIRequest(scope, None)
         headers = [
             (k.decode("latin-1"), v.decode("latin-1")) for k, v in answer["headers"]
@@ -271,7 +271,7 @@ class _ASGIHandler:
         return _with_headers(response, headers)
 
 
-def _own(body: bytes, status: int) -> Any:
+def _as_django_response(body: bytes, status: int) -> Any:
     """Return a response of the middleware itself as a response of Django."""
     return HttpResponse(body, status=status)
 

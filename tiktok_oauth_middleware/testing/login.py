@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from .fake import FakeTikTok
     from .provider import Person
 
-Answer = TypeVar("Answer")
-Answer_co = TypeVar("Answer_co", covariant=True)
+AnswerT = TypeVar("AnswerT")
+AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 
 
-class Client(Protocol[Answer_co]):
+class Client(Protocol[AnswerT_co]):
     """A test client; each kind takes further options."""
 
-    def get(self, url: str, /, *args: Any, **options: Any) -> Answer_co:
+    def get(self, url: str, /, *args: Any, **options: Any) -> AnswerT_co:
         """GET a page of the app."""
         ...
 
 
-class AsyncClient(Protocol[Answer_co]):
+class AsyncClient(Protocol[AnswerT_co]):
     """An async test client."""
 
-    def get(self, url: str, /, *args: Any, **options: Any) -> Awaitable[Answer_co]:
+    def get(self, url: str, /, *args: Any, **options: Any) -> Awaitable[AnswerT_co]:
         """GET a page of the app."""
         ...
 
@@ -51,20 +51,20 @@ class TikTokLogin(Protocol):
 
     def __call__(
         self,
-        client: Client[Answer],
+        client: Client[AnswerT],
         person: Person | None = None,
         *,
         scopes: Iterable[str] | None = None,
         next: str | None = None,
         login_path: str = "/auth/tiktok/login",
         deny: bool = False,
-    ) -> Answer:
+    ) -> AnswerT:
         """Log in; see `login_as`."""
         ...
 
 
 def login_as(  # noqa: PLR0913 - public: what a login can vary
-    client: Client[Answer],
+    client: Client[AnswerT],
     fake: FakeTikTok,
     person: Person | None = None,
     *,
@@ -72,7 +72,7 @@ def login_as(  # noqa: PLR0913 - public: what a login can vary
     next: str | None = None,
     login_path: str = "/auth/tiktok/login",
     deny: bool = False,
-) -> Answer:
+) -> AnswerT:
     """Log in through the app; return the answer of its callback, without following it.
 
     If TikTok grants less than the app requested, without showing its page, the app
@@ -97,19 +97,19 @@ def login_as(  # noqa: PLR0913 - public: what a login can vary
             `fake`, or `scopes` holds a scope that the app did not request.
         ConsentRefused: TikTok would have refused the app's request.
     """
-    flow = _Flow(client, fake, person, _ticked(scopes), login_path, deny=deny)
+    flow = _LoginSteps(client, fake, person, _rereadable(scopes), login_path, deny=deny)
     requests, answer = flow.requests(next), None
     while True:
         try:
             url, options = requests.send(answer)
         except StopIteration as end:
-            last: Answer = end.value
+            last: AnswerT = end.value
             return last
         answer = client.get(url, **options)
 
 
 async def alogin_as(  # noqa: PLR0913 - public: what a login can vary
-    client: AsyncClient[Answer],
+    client: AsyncClient[AnswerT],
     fake: FakeTikTok,
     person: Person | None = None,
     *,
@@ -117,15 +117,15 @@ async def alogin_as(  # noqa: PLR0913 - public: what a login can vary
     next: str | None = None,
     login_path: str = "/auth/tiktok/login",
     deny: bool = False,
-) -> Answer:
+) -> AnswerT:
     """Log in as `login_as` does, with an async client of httpx2, httpx or Django."""
-    flow = _Flow(client, fake, person, _ticked(scopes), login_path, deny=deny)
+    flow = _LoginSteps(client, fake, person, _rereadable(scopes), login_path, deny=deny)
     requests, answer = flow.requests(next), None
     while True:
         try:
             url, options = requests.send(answer)
         except StopIteration as end:
-            last: Answer = end.value
+            last: AnswerT = end.value
             return last
         answer = await client.get(url, **options)
 
@@ -135,7 +135,7 @@ _Requests = Generator[tuple[str, dict[str, Any]], Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class _Flow:
+class _LoginSteps:
     """The steps of one login, for both kinds of client."""
 
     client: object
@@ -159,7 +159,7 @@ class _Flow:
 
     def _begin(self, url: str) -> _Requests:
         """Return where the app sends the browser."""
-        url, options = _request(self.client, url)
+        url, options = _get_arguments(self.client, url)
         # The request looks like one of a browser that follows a link on the app's page.
         answer = yield url, {**options, "headers": {"sec-fetch-site": "same-origin"}}
         return _location(self.client, answer, self.login_path)
@@ -172,14 +172,14 @@ class _Flow:
         check_middleware(self.client, self.fake, authorize)
         _check_origin(self.client, callback)
         before = len(self.fake.requests)
-        answer = yield _request(self.client, callback)
+        answer = yield _get_arguments(self.client, callback)
         status = answer.status_code
         check_answer(self.fake, before, callback, status)
         check_stand_in_was_used(self.client, self.fake, before, callback, status)
         return answer
 
 
-def _ticked(scopes: Iterable[str] | None) -> str | tuple[str, ...] | None:
+def _rereadable(scopes: Iterable[str] | None) -> str | tuple[str, ...] | None:
     """Return scopes that can be read twice; `consent` refuses a plain string."""
     return scopes if scopes is None or isinstance(scopes, str) else tuple(scopes)
 
@@ -196,7 +196,7 @@ def _library_of(client: object) -> frozenset[str]:
     return frozenset(kind.__module__.partition(".")[0] for kind in type(client).__mro__)
 
 
-def _request(client: object, url: str) -> tuple[str, dict[str, Any]]:
+def _get_arguments(client: object, url: str) -> tuple[str, dict[str, Any]]:
     """Return the arguments of a client's ``get`` that follows no redirect."""
     libraries = _library_of(client)
     if libraries & {"httpx", "httpx2"}:

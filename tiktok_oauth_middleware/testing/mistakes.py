@@ -32,7 +32,7 @@ _INSIDE = (
     "_wrapped",
     "__wrapped__",
 )
-_MOST = 200
+_MOST_OBJECTS = 200
 _FIX = "make the middleware with transport=fake.transport and clock=fake.clock"
 
 
@@ -120,12 +120,12 @@ def find_core(client: object, url: str) -> Any:
 
 def _cores(client: object) -> Iterator[Any]:
     waiting, seen = [client], set[int]()
-    while waiting and len(seen) < _MOST:
+    while waiting and len(seen) < _MOST_OBJECTS:
         each = waiting.pop()
         if id(each) in seen:
             continue
         seen.add(id(each))
-        core = _own(each).get("_core")
+        core = _own_attributes(each).get("_core")
         if hasattr(core, "settings") and hasattr(core, "clock"):
             yield core
         waiting += _inside(each)
@@ -133,7 +133,7 @@ def _cores(client: object) -> Iterator[Any]:
 
 def _inside(each: object) -> Iterator[object]:
     """Return what an object may call, by its attributes and closures."""
-    own = _own(each)
+    own = _own_attributes(each)
     for name in _INSIDE:
         if own.get(name) is not None:
             yield own[name]
@@ -149,7 +149,7 @@ def _inside(each: object) -> Iterator[object]:
                 continue
 
 
-def _own(each: object) -> dict[str, Any]:
+def _own_attributes(each: object) -> dict[str, Any]:
     """Return an object's own attributes; properties are not read, as they run code."""
     try:
         own = object.__getattribute__(each, "__dict__")

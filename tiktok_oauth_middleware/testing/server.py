@@ -26,6 +26,7 @@ from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.settings.endpoints import TikTokEndpoints
 
 from . import pages
+from .api import JSON_TYPE
 from .authorize import ConsentRequest, Refused
 from .fake import ConnectionLost, FakeTikTok
 from .provider import NOT_ELIGIBLE, Person
@@ -41,7 +42,7 @@ _MOST_OPEN = 1000
 _LONGEST_BODY = 1024 * 1024
 _MOST_DIGITS = 9
 _STEERING_HEADER = "x-stand-in"
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_LOOPBACK_AUTHORITIES = ("127.0.0.1", "localhost", "[::1]")
 _HTTP_PORT = 80
 #: The choices on the page besides consent, and the callbacks that they lead to.
 _REFUSALS = {
@@ -365,7 +366,7 @@ class _Handler(BaseHTTPRequestHandler):
             "revokes": fake.count("revoke"),
             "profiles": fake.count("user_info"),
         }
-        self._send(200, _JSON, json.dumps(counts).encode())
+        self._send(200, JSON_TYPE, json.dumps(counts).encode())
 
     def _steer(self, path: str) -> None:
         """Set a lifetime or a fault from the JSON of a program."""
@@ -393,9 +394,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(404)
                 return
         except (AttributeError, TypeError, ValueError) as error:
-            self._send(400, _JSON, json.dumps({"error": str(error)}).encode())
+            self._send(400, JSON_TYPE, json.dumps({"error": str(error)}).encode())
             return
-        self._send(200, _JSON, b"{}")
+        self._send(200, JSON_TYPE, b"{}")
 
     # --- the API -------------------------------------------------------------------
 
@@ -444,13 +445,12 @@ class _Handler(BaseHTTPRequestHandler):
 for _method in ("PUT", "DELETE", "PATCH", "OPTIONS"):
     setattr(_Handler, f"do_{_method}", _Handler.do_HEAD)
 
-_JSON = (("content-type", "application/json"),)
 _SVG = (("content-type", "image/svg+xml"),)
 
 
 def _authorities(host: str, port: int) -> frozenset[str]:
     """Return the valid Host headers: loopback, and the host of the server."""
-    hosts = {*_LOOPBACK, host.lower()}
+    hosts = {*_LOOPBACK_AUTHORITIES, host.lower()}
     names = {f"{each}:{port}" for each in hosts}
     return frozenset(names | hosts if port == _HTTP_PORT else names)
 

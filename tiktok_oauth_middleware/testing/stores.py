@@ -739,7 +739,7 @@ def _in_a_loop(open_store: Callable[[], Any]) -> Iterator[_Blocking]:
     thread = threading.Thread(target=loop.run_forever, name="store", daemon=True)
     thread.start()
     try:
-        store = _run(loop, _opened(open_store))
+        store = _run(loop, _opened_store(open_store))
         yield _Blocking(loop, store)
         _run(loop, store.close())
     finally:
@@ -749,7 +749,7 @@ def _in_a_loop(open_store: Callable[[], Any]) -> Iterator[_Blocking]:
         loop.close()
 
 
-async def _opened(open_store: Callable[[], Any]) -> Any:
+async def _opened_store(open_store: Callable[[], Any]) -> Any:
     store = open_store()
     return await store if isawaitable(store) else store
 

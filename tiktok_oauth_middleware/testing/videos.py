@@ -38,14 +38,14 @@ VIDEO_FIELDS = (
     "view_count",
 )
 _PRIVACY = ("PUBLIC_TO_EVERYONE", "MUTUAL_FOLLOW_FRIENDS", "SELF_ONLY")
-_MOST = 20
+_MOST_VIDEOS = 20
 _USUAL = 10
 _DAY = 86400
 #: When the newest of a person's videos was posted: 2026-11-01, 12:00 UTC.
 _NEWEST = 1793534400
 _TITLES = ("Morning light", "How it is made", "A walk", "Questions and answers")
 
-Link = Callable[[str], str]
+MakeLink = Callable[[str], str]
 
 
 class ApiRefused(Exception):
@@ -59,19 +59,19 @@ class ApiRefused(Exception):
 
 
 def list_videos(
-    person: Person, fields: str | None, body: bytes, link: Link
+    person: Person, fields: str | None, body: bytes, link: MakeLink
 ) -> dict[str, object]:
     """Return a page of a person's videos, newest first.
 
     Raises:
         ApiRefused: with TikTok's error.
     """
-    names = _fields(fields)
+    names = _requested_fields(fields)
     given = read_json(body)
     most = _integer(given, "max_count", _USUAL)
     cursor = _integer(given, "cursor", 0)
-    if not 1 <= most <= _MOST:
-        _refuse(f"max_count must be between 1 and {_MOST}")
+    if not 1 <= most <= _MOST_VIDEOS:
+        _refuse(f"max_count must be between 1 and {_MOST_VIDEOS}")
     if cursor < 0:
         _refuse("cursor must be a time in milliseconds")
     # 0 or no cursor: begin with the newest; otherwise, with the first one before it.
@@ -86,20 +86,20 @@ def list_videos(
 
 
 def query_videos(
-    person: Person, fields: str | None, body: bytes, link: Link
+    person: Person, fields: str | None, body: bytes, link: MakeLink
 ) -> dict[str, object]:
     """Return the requested videos, as far as they are the person's own.
 
     Raises:
         ApiRefused: with TikTok's error.
     """
-    names = _fields(fields)
+    names = _requested_fields(fields)
     filters = read_json(body).get("filters")
     ids = filters.get("video_ids") if isinstance(filters, dict) else None
     if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
         _refuse("filters.video_ids must be a list of strings")
-    if not 1 <= len(ids) <= _MOST:
-        _refuse(f"filters.video_ids must hold 1 to {_MOST} ids")
+    if not 1 <= len(ids) <= _MOST_VIDEOS:
+        _refuse(f"filters.video_ids must hold 1 to {_MOST_VIDEOS} ids")
     found = [n for n in _numbers(person) if _id(person, n) in ids]
     return {"videos": [_video(person, n, names, link) for n in found]}
 
@@ -133,7 +133,7 @@ def read_json(body: bytes) -> dict[str, Any]:
     return given
 
 
-def _fields(fields: str | None) -> tuple[str, ...]:
+def _requested_fields(fields: str | None) -> tuple[str, ...]:
     if not fields:
         _refuse("fields is required")
     names = tuple(fields.split(","))
@@ -174,7 +174,7 @@ def _id(person: Person, number: int) -> str:
 
 
 def _video(
-    person: Person, number: int, names: Iterable[str], link: Link
+    person: Person, number: int, names: Iterable[str], link: MakeLink
 ) -> dict[str, object]:
     seed, name = _seed(person, number), _id(person, number)
     title = f"{_TITLES[seed % len(_TITLES)]} {person.video_count - number}"

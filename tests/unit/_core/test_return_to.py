@@ -14,7 +14,7 @@ import pytest
 
 from tiktok_oauth_middleware._core.http import Response
 from tiktok_oauth_middleware._core.return_to import (
-    LONGEST,
+    LONGEST_RETURN_TO,
     return_to_of,
     safe_return_to,
 )
@@ -283,9 +283,9 @@ def test_own_path_is_refused_only_where_it_is_own():
 
 def test_longest_target_passes_and_a_longer_one_does_not():
     """A target may have at most 2048 bytes when it is encoded."""
-    assert LONGEST == 2048
-    assert safe_return_to("/" + "x" * (LONGEST - 1))
-    assert safe_return_to("/" + "x" * LONGEST) is None
+    assert LONGEST_RETURN_TO == 2048
+    assert safe_return_to("/" + "x" * (LONGEST_RETURN_TO - 1))
+    assert safe_return_to("/" + "x" * LONGEST_RETURN_TO) is None
     assert safe_return_to("/" + "ü" * 341) is not None
     assert safe_return_to("/" + "ü" * 342) is None
 

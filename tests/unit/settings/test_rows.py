@@ -13,7 +13,7 @@ from tiktok_oauth_middleware.settings.rows import (
     FLAG,
     LIST,
     SECONDS,
-    Row,
+    OptionRow,
     option,
     rows_of,
 )
@@ -63,13 +63,13 @@ def test_option_with_a_row_is_read_from_the_environment():
 def test_number_has_two_bounds(bounds):
     """A row for a number without both bounds is refused."""
     with pytest.raises(TypeError, match="a number has two bounds"):
-        Row(kind=SECONDS, meaning="x", stand_in=1, **bounds)
+        OptionRow(kind=SECONDS, meaning="x", stand_in=1, **bounds)
 
 
 def test_list_has_no_bounds():
     """A row with bounds for a value that is not a number is refused."""
     with pytest.raises(TypeError, match="nothing else has any"):
-        Row(kind=LIST, meaning="x", stand_in=(), least=1, most=2)
+        OptionRow(kind=LIST, meaning="x", stand_in=(), least=1, most=2)
 
 
 def test_every_option_refuses_an_object():

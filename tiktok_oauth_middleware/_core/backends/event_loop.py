@@ -22,7 +22,7 @@ from .base import (
     on_asyncio,
 )
 
-_THREADS = 40
+_MOST_THREADS = 40
 
 
 class AsyncBackend:
@@ -64,7 +64,7 @@ class AsyncBackend:
         if "threads" not in here:
             # A separate limiter: an app whose views occupy all of anyio's default
             # threads must not delay the writing of a refreshed token.
-            here["threads"] = CapacityLimiter(_THREADS)
+            here["threads"] = CapacityLimiter(_MOST_THREADS)
         return await to_thread.run_sync(work, *args, limiter=here["threads"])
 
     async def with_timeout(

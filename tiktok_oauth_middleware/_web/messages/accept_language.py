@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 #: Longest header that is read, in bytes, and most ranges in it. A browser's has 60
 #: bytes and five ranges, or twenty for a person who reads many languages.
-_LONGEST_HEADER = 1024
+_LONGEST_ACCEPT_LANGUAGE = 1024
 _MOST_RANGES = 32
 #: Longest language tag (RFC 5646 section 4.4.1).
 _LONGEST_TAG = 35
@@ -65,7 +65,7 @@ def parse_accept_language(values: Sequence[bytes]) -> LanguageRanges:
     Args:
         values: of each header line with that name.
     """
-    if len(values) > _MOST_RANGES or sum(map(len, values)) > _LONGEST_HEADER:
+    if len(values) > _MOST_RANGES or sum(map(len, values)) > _LONGEST_ACCEPT_LANGUAGE:
         return NO_PREFERENCE
     items = b",".join(values).decode("latin-1").split(",", _MOST_RANGES)
     if len(items) > _MOST_RANGES:

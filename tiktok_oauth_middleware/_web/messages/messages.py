@@ -60,7 +60,7 @@ class Messages:
         """
         in_app = [tag for tag, names in self._of_app.items() if name in names]
         for each in ranges.preferred:
-            for tag in (*_matches(each, in_app), *self._built_in(each)):
+            for tag in (*_fitting(each, in_app), *self._built_in(each)):
                 if not ranges.excludes(tag):
                     return self._tags.get(tag, tag)
         first = next(iter(self._of_app), ENGLISH)
@@ -114,7 +114,7 @@ def is_right_to_left(text: str) -> bool:
     )
 
 
-def _matches(wanted: str, available: Iterable[str]) -> Iterator[str]:
+def _fitting(wanted: str, available: Iterable[str]) -> Iterator[str]:
     """Yield the languages that fit a range, the best first (RFC 4647 section 3.4).
 
     If none fits, a narrower language is better than another language.

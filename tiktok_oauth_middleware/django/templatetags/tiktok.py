@@ -20,7 +20,7 @@ register = template.Library()
 _LOG_IN, _LOG_OUT = "Log in with TikTok", "Log out"
 
 
-def _check(look: str) -> None:
+def _check_look(look: str) -> None:
     """Refuse an unknown look, as a mistake in the template."""
     try:
         check_look(look)
@@ -52,7 +52,7 @@ def tiktok_login_button(
         ConfigurationError: there is no TikTok middleware, or a scope is not offered.
         TemplateSyntaxError: there is no such look.
     """
-    _check(look)
+    _check_look(look)
     request = context["request"]
     # Its address depends on no session, so the page may still be cached.
     auth = auth_in(request, required=True)
@@ -88,7 +88,7 @@ def tiktok_logout_button(
         ConfigurationError: there is no TikTok middleware.
         TemplateSyntaxError: there is no such look.
     """
-    _check(look)
+    _check_look(look)
     auth = auth_in(context["request"], required=True)
     tag, text = "", gettext(_LOG_OUT) if label is None else label
     if label is None and text == _LOG_OUT:

@@ -124,14 +124,7 @@ class Command(BaseCommand):
         return Report(
             self.stdout,
             sys.stderr,
-            _unreadable,
+            "secret_keys",
             progress=given["progress"],
             is_brief=True,
         )
-
-
-def _unreadable(count: int) -> str:
-    return (
-        f"{count} more cannot be opened: sealed with a key that is not in secret_keys,"
-        " or damaged; their users count as signed out"
-    )

@@ -27,7 +27,7 @@ from tiktok_oauth_middleware.django.models import TikTokAccount, current_account
 from tiktok_oauth_middleware.django.project import Installation
 from tiktok_oauth_middleware.errors import TikTokOAuthError
 
-_LONGEST = 255
+_LONGEST_COLUMN = 255
 
 
 class Command(BaseCommand):
@@ -98,7 +98,7 @@ class Command(BaseCommand):
         """Whether an account has exactly one open_id."""
         uid = account.uid
         named = (account.extra_data or {}).get("open_id", uid)
-        if uid and uid == named and len(uid.encode()) <= _LONGEST:
+        if uid and uid == named and len(uid.encode()) <= _LONGEST_COLUMN:
             return True
         self.stderr.write(f"account {account.pk}: its uid is not its open_id")
         return False
@@ -144,7 +144,7 @@ def _make_account(account: Any) -> None:
     TikTokAccount.objects.create(
         user=account.user,
         open_id=account.uid,
-        display_name=name[:_LONGEST] if isinstance(name, str) else "",
+        display_name=name[:_LONGEST_COLUMN] if isinstance(name, str) else "",
         scopes=BASIC_SCOPE,
         last_login_at=account.last_login,
     )
