@@ -13,7 +13,7 @@ import pytest
 
 import tiktok_oauth_middleware
 
-from ..support.public_names import MODULES, exported, source_of
+from ..support.public_names import MODULES, PACKAGE, exported, source_of
 
 ROOT = Path(__file__).parents[2]
 IMPORT = re.compile(
@@ -108,6 +108,45 @@ def test_documents_import_public_names():
         is_module = f"{module}.{name}".strip(".") in MODULES
         assert module in MODULES, (module, name)
         assert is_module or name in exported(module), (module, name)
+
+
+#: Names that several modules define, because each says the same in its own terms.
+TWINS = {
+    # The middlewares of ASGI and WSGI, the stores of SQLAlchemy and Django, and what
+    # protects a seal from being moved.
+    "_WatchedAuth",
+    "_deleting_cookie",
+    "_read_body",
+    "_request",
+    "_respond",
+    "_associated_data",
+    "batch_statements_for",
+    "statements_for",
+    # Each integration's.
+    "_with_guard",
+    "requires_tiktok",
+    "tiktok_auth",
+    "tiktok_login",
+    # Each module of `check`, each endpoint of the stand-in, each command of manage.py.
+    "findings",
+    "_refuse",
+    "Command",
+    # Python's own.
+    "__dir__",
+    "__getattr__",
+}
+
+
+def test_a_name_has_one_meaning():
+    """No two modules give one name to different functions or classes."""
+    homes: dict[str, set[Path]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                homes.setdefault(node.name, set()).add(path.relative_to(PACKAGE))
+    several = {name: paths for name, paths in homes.items() if len(paths) > 1}
+    assert {name: several[name] for name in several.keys() - TWINS} == {}
+    assert several.keys() >= TWINS
 
 
 def test_unknown():
