@@ -26,7 +26,7 @@ from tiktok_oauth_middleware._oauth.scopes import is_scope, split_scopes
 from tiktok_oauth_middleware._oauth.token_response import read_revoke, read_token
 from tiktok_oauth_middleware._oauth.user import read_profile
 from tiktok_oauth_middleware._oauth.user_info import read_user
-from tiktok_oauth_middleware._oauth.webhook_delivery import read_webhook, sign_webhook
+from tiktok_oauth_middleware._oauth.webhook_delivery import read_webhook
 from tiktok_oauth_middleware._session.cookie import (
     SessionCookies,
     from_text,
@@ -46,6 +46,7 @@ from tiktok_oauth_middleware._web.navigation import (
 from tiktok_oauth_middleware._web.response_headers import keep_private
 from tiktok_oauth_middleware._web.transaction import LoginTransaction
 from tiktok_oauth_middleware.errors import TikTokError, TikTokOAuthError
+from tiktok_oauth_middleware.testing.wire import signature as sign_webhook
 
 try:  # in the test group: a run without it checks less
     import ada_url

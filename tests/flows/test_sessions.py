@@ -13,9 +13,9 @@ import pytest
 from tiktok_oauth_middleware import TikTokTokens
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.secret import reveal
-from tiktok_oauth_middleware._oauth.webhook_delivery import sign_webhook
 from tiktok_oauth_middleware._session.cached_session import RECORD_ID
 from tiktok_oauth_middleware.testing import FakeTikTok
+from tiktok_oauth_middleware.testing.wire import signature as sign_webhook
 
 from ..conftest import (
     API,

@@ -18,9 +18,9 @@ from werkzeug.wrappers import Response
 from tiktok_oauth_middleware import MemoryStore, TikTokOAuthWSGIMiddleware
 from tiktok_oauth_middleware._oauth.webhook_delivery import (
     RETRIED_SECONDS,
-    sign_webhook,
 )
 from tiktok_oauth_middleware.testing import FakeTikTok
+from tiktok_oauth_middleware.testing.wire import signature as sign_webhook
 
 from ..conftest import World, flask_app, kept
 

@@ -43,7 +43,6 @@ from tiktok_oauth_middleware._oauth.user_info import read_user
 from tiktok_oauth_middleware._oauth.webhook_delivery import (
     WebhookDelivery,
     read_webhook,
-    sign_webhook,
 )
 from tiktok_oauth_middleware._session.cookie import (
     SessionCookies,
@@ -65,6 +64,7 @@ from tiktok_oauth_middleware.errors import (
     TikTokOAuthError,
     WebhookRejected,
 )
+from tiktok_oauth_middleware.testing.wire import signature as sign_webhook
 
 # There is no wheel for PyPy, and none yet for the newest Python.
 ada_url = pytest.importorskip("ada_url", reason="ada_url is not installed")

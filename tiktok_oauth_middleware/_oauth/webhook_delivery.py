@@ -49,14 +49,6 @@ class WebhookDelivery:
         return reason if type(reason) is int else None
 
 
-def sign_webhook(body: bytes, secret: str, at: int) -> str:
-    """Return the TikTok-Signature header of `body`, signed at `at`.
-
-    https://developers.tiktok.com/doc/webhooks-verification
-    """
-    return f"t={at},s={_webhook_mac(str(at).encode(), body, secret)}"
-
-
 def read_webhook(
     header: bytes,
     body: bytes,
@@ -127,6 +119,7 @@ def _signature_parts(header: bytes) -> tuple[str, str]:
 
 
 def _webhook_mac(signed_at: bytes, body: bytes, secret: str) -> str:
+    """Return the signature (https://developers.tiktok.com/doc/webhooks-verification)."""
     message = signed_at + b"." + body
     return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
 

@@ -14,12 +14,13 @@ from tiktok_oauth_middleware._oauth.authorize import read_callback
 from tiktok_oauth_middleware._oauth.token_response import read_revoke, read_token
 from tiktok_oauth_middleware._oauth.user import read_profile
 from tiktok_oauth_middleware._oauth.user_info import read_user
-from tiktok_oauth_middleware._oauth.webhook_delivery import read_webhook, sign_webhook
+from tiktok_oauth_middleware._oauth.webhook_delivery import read_webhook
 from tiktok_oauth_middleware.errors import (
     GrantRevoked,
     TikTokError,
     TikTokUnavailable,
 )
+from tiktok_oauth_middleware.testing.wire import signature as sign_webhook
 
 OPEN_ID = "-000kZ3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo"
 TOKEN = {

@@ -9,10 +9,11 @@ import json
 import pytest
 
 from tiktok_oauth_middleware._core.secret import Secret
-from tiktok_oauth_middleware._oauth.webhook_delivery import read_webhook, sign_webhook
+from tiktok_oauth_middleware._oauth.webhook_delivery import read_webhook
 from tiktok_oauth_middleware.errors import (
     WebhookRejected,
 )
+from tiktok_oauth_middleware.testing.wire import signature as sign_webhook
 
 from ...support.tiktok_answers import MISSING, OPEN_ID
 
