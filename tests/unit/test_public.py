@@ -149,6 +149,19 @@ def test_a_name_has_one_meaning():
     assert several.keys() >= TWINS
 
 
+def test_unit_tests_mirror_the_package():
+    """Each file of tests/unit is named after a module or folder of the package."""
+    unit = Path(__file__).parent
+    for path in unit.rglob("test_*.py"):
+        folder = PACKAGE / path.relative_to(unit).parent
+        name = path.stem.removeprefix("test_")
+        homes = [folder / f"{under}{name}" for under in ("", "_", "__")]
+        homes += [
+            folder / f"{home.name}{end}.py" for home in homes for end in ("", "__")
+        ]
+        assert path == Path(__file__) or any(home.exists() for home in homes), path
+
+
 def test_unknown():
     """An unknown name is an AttributeError."""
     with pytest.raises(AttributeError, match="nothing"):

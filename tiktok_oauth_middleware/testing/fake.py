@@ -274,7 +274,7 @@ class FakeTikTok:
             raise ConsentRefused(refused) from None
         ticked = _ticked(scopes, request)
         if deny:
-            return self.provider.decline(request)
+            return self.provider.deny(request)
         person = person or self.people[0]
         granted = self.provider.reconnects_with(request, person)
         if not granted:

@@ -269,7 +269,7 @@ class Provider:
         with self._lock:
             if self.denials > 0:
                 self.denials -= 1
-                return self.decline(request)
+                return self.deny(request)
             if self.refusals:
                 return self.refuse(request, self.refusals.pop(0))
             serial = next(self._serial)
@@ -307,7 +307,7 @@ class Provider:
         scopes = kept | set(granted)
         self._consents[person.open_id] = _Consent(scopes=scopes, at=now)
 
-    def decline(self, request: ConsentRequest) -> str:
+    def deny(self, request: ConsentRequest) -> str:
         """Return the callback of a person who cancelled."""
         return self.refuse(
             request, {"error": "access_denied", "error_description": "User cancelled"}

@@ -296,9 +296,9 @@ def header_of(jar):
     return [(b"cookie", line.encode())]
 
 
-def begun(slots, jar, state, packed, born=5):
+def begun(slots, jar, state, packed, created_at=5):
     """Begin a login with what a jar shows; put its cookies there."""
-    for cookie in slots.begin(header_of(jar), state, born, packed):
+    for cookie in slots.begin(header_of(jar), state, created_at, packed):
         if cookie.value:
             jar[cookie.name] = cookie.value
         else:
@@ -307,23 +307,23 @@ def begun(slots, jar, state, packed, born=5):
 
 @given(
     packed=st.binary(max_size=2300),
-    born=st.integers(min_value=0, max_value=2**40 - 1),
+    created_at=st.integers(min_value=0, max_value=2**40 - 1),
     state=st.text("abc", min_size=1, max_size=50),
 )
-def test_round_trip(slots, packed, born, state):
+def test_round_trip(slots, packed, created_at, state):
     """Written login cookies are read at any length, and not under another state."""
     jar = {}
-    begun(slots, jar, state, packed, born)
-    assert slots.open(header_of(jar), state) == (born, packed)
+    begun(slots, jar, state, packed, created_at)
+    assert slots.open(header_of(jar), state) == (created_at, packed)
     assert slots.open(header_of(jar), state + "d") is None
 
 
-@pytest.mark.parametrize("born", [-1, 2**40])
-def test_times_out_of_range(slots, born):
+@pytest.mark.parametrize("created_at", [-1, 2**40])
+def test_times_out_of_range(slots, created_at):
     """A clock that is far off causes no error."""
     jar = {}
-    begun(slots, jar, "s", b"p", born)
-    assert slots.open(header_of(jar), "s") == (min(max(born, 0), 2**40 - 1), b"p")
+    begun(slots, jar, "s", b"p", created_at)
+    assert slots.open(header_of(jar), "s") == (min(max(created_at, 0), 2**40 - 1), b"p")
 
 
 def test_too_long(slots):
@@ -352,14 +352,14 @@ def test_any_order(slots, logins):
         assert slots.open(header_of(jar), f"s{number}") == (number, b"x" * length)
 
 
-@pytest.mark.parametrize("place", ["tag", "number", "born", "sealed"])
+@pytest.mark.parametrize("place", ["tag", "number", "created_at", "sealed"])
 def test_each_bit(slots, place):
     """A login with a changed bit anywhere in its cookie is not read."""
     jar = {}
     begun(slots, jar, "s", b"packed")
     [(name, value)] = jar.items()
     raw = from_text(value.encode())
-    span = {"tag": (0, 3), "number": (3, 4), "born": (4, 9), "sealed": (9, len(raw))}
+    span = {"tag": (0, 3), "number": (3, 4), "created_at": (4, 9), "sealed": (9, len(raw))}
     for at in range(span[place][0] * 8, span[place][1] * 8):
         changed = bytearray(raw)
         changed[at // 8] ^= 1 << at % 8

@@ -6,7 +6,7 @@ import pytest
 
 from ...support.models import a_site
 
-# --- Site --------------------------------------------------------------------------
+# --- MountPoint --------------------------------------------------------------------
 
 
 def test_own_paths_include_the_mount_point():
