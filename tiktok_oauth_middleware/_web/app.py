@@ -32,14 +32,8 @@ from .logout import Logout
 from .misuse import check_guards, check_wrapping
 from .mount import MountPoints, no_tokens
 from .navigation import is_page_visit, language_ranges
-from .pages import (
-    Answer,
-    ErrorPage,
-    Pages,
-    json_response,
-    page_code,
-    without_referrer,
-)
+from .pages import Answer, ErrorPage, Pages, page_code
+from .responses import json_response, without_referrer
 from .rules import AppRules
 from .webhook import Webhook
 

@@ -29,16 +29,8 @@ from .navigation import (
     is_same_origin,
     referring_path,
 )
-from .pages import (
-    HEAD_LIMIT,
-    Answer,
-    ErrorPage,
-    Note,
-    button,
-    head_size,
-    link,
-    redirect,
-)
+from .pages import Answer, ErrorPage, Note, button, link
+from .responses import HEAD_LIMIT, head_size, redirect
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._session.cookie import SessionCookies

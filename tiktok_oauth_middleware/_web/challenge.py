@@ -21,17 +21,9 @@ from tiktok_oauth_middleware._session.cached_session import DENIED, CachedSessio
 
 from .guard import Challenge, ResponseHead
 from .navigation import is_page_visit, referring_path
-from .pages import (
-    BASE_HEADERS,
-    PLAIN,
-    ErrorPage,
-    Note,
-    Pages,
-    json_response,
-    link,
-    redirect,
-)
+from .pages import ErrorPage, Note, Pages, link
 from .response_headers import cors_headers, with_cors
+from .responses import BASE_HEADERS, PLAIN, json_response, redirect
 
 if TYPE_CHECKING:
     from .mount import MountPoint

@@ -15,7 +15,8 @@ from tiktok_oauth_middleware.errors import (
 )
 from tiktok_oauth_middleware.events import Event
 
-from .pages import DELETED_AT_ONCE, ErrorPage, button, link
+from .pages import ErrorPage, button, link
+from .responses import DELETED_AT_ONCE
 from .unfinished_login import cause_for_log
 
 if TYPE_CHECKING:

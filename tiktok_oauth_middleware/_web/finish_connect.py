@@ -24,7 +24,8 @@ from tiktok_oauth_middleware.events import Event
 from .conclude_login import Attempted, ConcludeLogin, login_id_of
 from .connect_refusals import Full, OtherUser, Taken, answer_in, rejected
 from .login_results import LoginResult
-from .pages import Answer, redirect_with_cookies
+from .pages import Answer
+from .responses import redirect_with_cookies
 from .unfinished_login import UnfinishedLogins, Visit, cause_for_log
 
 if TYPE_CHECKING:

@@ -34,11 +34,10 @@ from tiktok_oauth_middleware.errors import (
 from .begin_login import has_logged_out
 from .conclude_login import ConcludeLogin, login_id_of
 from .cookie_header import find
-from .pages import (
+from .pages import Answer, ErrorPage
+from .responses import (
     DELETED_AT_ONCE,
     HEAD_LIMIT,
-    Answer,
-    ErrorPage,
     head_size,
     redirect,
     redirect_with_cookies,

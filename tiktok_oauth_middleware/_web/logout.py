@@ -18,7 +18,8 @@ from .cookie_header import find, find_all
 from .messages import ActionName, ProblemCode
 from .mount import MountPoint
 from .navigation import is_same_origin
-from .pages import DELETED_AT_ONCE, Answer, ErrorPage, Note, button, link, redirect
+from .pages import Answer, ErrorPage, Note, button, link
+from .responses import DELETED_AT_ONCE, redirect
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._session.cookie import SessionCookies, Ticket

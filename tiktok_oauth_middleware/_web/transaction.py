@@ -27,7 +27,7 @@ from tiktok_oauth_middleware._session.record import SERVER_CLOCK_SKEW
 
 from .carried import pack_carried, unpack_carried
 from .login_cookies import purpose_hash
-from .pages import redirect_with_cookies
+from .responses import redirect_with_cookies
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings

@@ -28,7 +28,8 @@ from tiktok_oauth_middleware.errors import (
 from tiktok_oauth_middleware.events import Event
 
 from .login_results import LoginResult
-from .pages import DELETED_AT_ONCE, ErrorPage, Note, link, page_code
+from .pages import ErrorPage, Note, link, page_code
+from .responses import DELETED_AT_ONCE
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.http import Cookie

@@ -32,7 +32,7 @@ from tiktok_oauth_middleware.errors import (
 )
 from tiktok_oauth_middleware.events import Event
 
-from .pages import json_response
+from .responses import json_response
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._session.records import VersionedRecord

@@ -30,10 +30,11 @@ from tiktok_oauth_middleware._web.cookie_header import value_of
 from tiktok_oauth_middleware._web.guard import Challenge, ResponseHead
 from tiktok_oauth_middleware._web.login_decision import on_login_fault
 from tiktok_oauth_middleware._web.navigation import is_preflight
-from tiktok_oauth_middleware._web.pages import ErrorPage, link, without_referrer
+from tiktok_oauth_middleware._web.pages import ErrorPage, link
 from tiktok_oauth_middleware._web.path_readings import RequestPath
 from tiktok_oauth_middleware._web.request_auth import auth_in
 from tiktok_oauth_middleware._web.response_headers import with_cookie_set
+from tiktok_oauth_middleware._web.responses import without_referrer
 from tiktok_oauth_middleware.auth import NO_RESPONSE, TikTokAuth
 from tiktok_oauth_middleware.caching import watched_request
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError

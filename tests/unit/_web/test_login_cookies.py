@@ -13,7 +13,7 @@ from tiktok_oauth_middleware import ConfigurationError, MemoryStore
 from tiktok_oauth_middleware._core.encryption import Box
 from tiktok_oauth_middleware._session.cookie import SessionCookies, from_text, to_text
 from tiktok_oauth_middleware._web.login_cookies import SLOTS, LoginCookies
-from tiktok_oauth_middleware._web.pages import HEAD_LIMIT
+from tiktok_oauth_middleware._web.responses import HEAD_LIMIT
 
 from ...conftest import CALLBACK, LOGIN, LOGOUT, SAME_ORIGIN, query_of
 
@@ -359,7 +359,12 @@ def test_each_bit(slots, place):
     begun(slots, jar, "s", b"packed")
     [(name, value)] = jar.items()
     raw = from_text(value.encode())
-    span = {"tag": (0, 3), "number": (3, 4), "created_at": (4, 9), "sealed": (9, len(raw))}
+    span = {
+        "tag": (0, 3),
+        "number": (3, 4),
+        "created_at": (4, 9),
+        "sealed": (9, len(raw)),
+    }
     for at in range(span[place][0] * 8, span[place][1] * 8):
         changed = bytearray(raw)
         changed[at // 8] ^= 1 << at % 8
