@@ -29,12 +29,13 @@ from .cookie_deletion import CookieDeletion
 from .cookie_header import find
 from .login import AppUsers, Connecting, LoginFlow
 from .logout import Logout
-from .misuse import check_guards, check_wrapping
+from .misuse import check_wrapping
 from .mount import MountPoints, no_tokens
 from .navigation import is_page_visit, language_ranges
 from .pages import Answer, ErrorPage, Pages, page_code
 from .responses import json_response, without_referrer
 from .rules import AppRules
+from .unguarded_views import check_guards
 from .webhook import Webhook
 
 if TYPE_CHECKING:

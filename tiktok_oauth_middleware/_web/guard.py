@@ -17,10 +17,10 @@ from .misuse import (
     check_max_age,
     check_scopes,
     check_view,
-    guarded_by,
     not_for_fastapi,
 )
 from .request_auth import auth_in
+from .unguarded_views import guarded_by
 
 #: The codes that close a WebSocket if its handshake cannot be answered with HTTP.
 CLOSE_CODES: Mapping[int, int] = {401: 4401, 403: 4403}
