@@ -25,6 +25,10 @@ holds a token, a code, a state or a key.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
+
+#: What is wrong with a webhook delivery.
+DeliveryFault = Literal["signature", "age", "client_key", "delivery"]
 
 
 class TikTokOAuthError(Exception):
@@ -230,4 +234,4 @@ class WebhookRejected(TikTokOAuthError):
     status = 401
     #: The fault: ``signature``, ``age``, ``client_key``, or ``delivery`` if the header
     #: or the body is malformed.
-    failure: str = "delivery"
+    failure: DeliveryFault = "delivery"

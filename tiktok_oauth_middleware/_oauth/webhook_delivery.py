@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiktok_oauth_middleware._core.redact import one_line
-from tiktok_oauth_middleware.errors import WebhookRejected
+from tiktok_oauth_middleware.errors import DeliveryFault, WebhookRejected
 
 from .answer import read_json_object
 from .protocol import is_open_id, is_usable_time, to_seconds
@@ -85,7 +85,7 @@ def read_webhook(
     return delivery
 
 
-def _rejected(failure: str, message: str) -> WebhookRejected:
+def _rejected(failure: DeliveryFault, message: str) -> WebhookRejected:
     error = WebhookRejected(message)
     error.failure = failure
     return error

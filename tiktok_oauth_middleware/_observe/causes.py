@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from tiktok_oauth_middleware.errors import (
+    DeliveryFault,
     GrantRevoked,
     LoginDenied,
     LoginError,
@@ -159,20 +160,20 @@ _HTTP = {
     429: Cause("rate_limit_exceeded", _WARNING, "how often TikTok is asked"),
 }
 #: Causes of rejected webhook deliveries, by `failure`; anyone can send a delivery.
-_DELIVERIES: Mapping[str, Cause] = {
-    cause.code: cause
-    for cause in (
-        Cause(
-            "signature",
-            _WARNING,
-            "client_secret, if TikTok sent it: it signs with the app's present one; and"
-            " proxies that change bodies",
-        ),
-        Cause("age", _WARNING, "the clock of this machine, if TikTok sent it"),
-        Cause("client_key", _WARNING, "the webhook address of the other app"),
-        Cause("delivery", _WARNING),
-    )
+_DELIVERIES: Mapping[DeliveryFault, Cause] = {
+    "signature": Cause(
+        "signature",
+        _WARNING,
+        "client_secret, if TikTok sent it: it signs with the app's present one; and"
+        " proxies that change bodies",
+    ),
+    "age": Cause("age", _WARNING, "the clock of this machine, if TikTok sent it"),
+    "client_key": Cause("client_key", _WARNING, "the webhook address of the other app"),
+    "delivery": Cause("delivery", _WARNING),
 }
+if {*_DELIVERIES} != {*get_args(DeliveryFault)}:
+    message = f"causes and faults of deliveries do not match: {[*_DELIVERIES]}"
+    raise LookupError(message)
 _STORE = Cause(
     "store_error",
     _ERROR,

@@ -346,7 +346,9 @@ for _table, _names in (
     (NOTES, NoteName),
 ):
     if set(_table) != {*get_args(_names)}:
-        raise TypeError({*_table} ^ {*get_args(_names)})
+        _odd = sorted({*_table} ^ {*get_args(_names)})
+        _message = f"names and texts of pages do not match: {', '.join(_odd)}"
+        raise LookupError(_message)
 
 #: Every text by its name; that of a problem is its title and paragraphs.
 ENGLISH_TEXTS: Mapping[str, tuple[str, ...]] = {
