@@ -14,6 +14,7 @@ import random
 import socket
 import tempfile
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 
 #: The same folder for every run, whatever its own TMPDIR is.
@@ -31,10 +32,11 @@ def free_port() -> int:
     Raises:
         OSError: no port is left.
     """
-    first = int(_RANGE.read_text().split()[0]) if _RANGE.exists() else 32768
-    candidates = list(range(max(first - 12_000, 1024), first))
-    random.SystemRandom().shuffle(candidates)
-    for port in candidates:
+    end = int(_RANGE.read_text().split()[0]) if _RANGE.exists() else 32768
+    first = max(end - 12_000, 1024)
+    # Each process begins elsewhere, so that few ask for the same port.
+    start = random.SystemRandom().randrange(first, end)
+    for port in chain(range(start, end), range(first, start)):
         if port not in _taken and _is_reserved(port) and _is_unused(port):
             _taken.add(port)
             return port
