@@ -207,24 +207,26 @@ def test_hint_at_a_genuine_cookie(caplog, tmp_path, kind):
     assert caplog.text.count(HINT) == (1 if kind == "memory" else 0)
 
 
-APP = """
-import secrets
-from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
-from tiktok_oauth_middleware import *
-
+SETTINGS = """
 settings = TikTokSettings(
     client_key="awexampleclientkey", client_secret="the-client-secret-of-tests",
     redirect_uri="https://app.example.com/auth/tiktok/callback",
     secret_keys=["Zk3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo"], store="memory://",
 )
+"""
+ASGI = f"""
+from tiktok_oauth_middleware import TikTokOAuthMiddleware, TikTokSettings
+{SETTINGS}
+async def plain(scope, receive, send):
+    if scope["type"] == "http":
+        await send(dict(type="http.response.start", status=200, headers=[]))
+        await send(dict(type="http.response.body", body=b"home"))
 
-async def home(request):
-    return PlainTextResponse("home")
-
-asgi = TikTokOAuthMiddleware(Starlette(routes=[Route("/", home)]), settings)
-
+asgi = TikTokOAuthMiddleware(plain, settings)
+"""
+WSGI = f"""
+from tiktok_oauth_middleware import TikTokOAuthWSGIMiddleware, TikTokSettings
+{SETTINGS}
 def plain(environ, start_response):
     start_response("200 OK", [])
     return [b"home"]
@@ -261,8 +263,8 @@ def test_real_servers(tmp_path, server, workers):
     package = server.partition(",")[0].partition(".")[0]
     pytest.importorskip(package, reason=f"{package} is not installed")
     port = free_port()
-    (tmp_path / "site_.py").write_text(APP)
-    (tmp_path / "wsgi_.py").write_text(APP)
+    (tmp_path / "site_.py").write_text(ASGI)
+    (tmp_path / "wsgi_.py").write_text(WSGI)
     (tmp_path / "conf.py").write_text(CONFIG.format(workers=workers))
     (tmp_path / "run.py").write_text(RUN.format(port=port, workers=workers))
     command = SERVERS[server].format(port=port, workers=workers).split()
