@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..conftest import CHROMIUM
+from ..conftest import CHROMIUM, HEADLESS
 from ..support.ports import free_port
 
 FIREFOX = shutil.which("firefox-esr")
@@ -129,6 +129,7 @@ class ChromiumBrowser:
         from playwright.sync_api import sync_playwright
 
         self.folder, self.options = folder, options
+        self._program = HEADLESS if options.get("shell") else CHROMIUM
         if not ChromiumBrowser._open:
             ChromiumBrowser._playwright = sync_playwright().start()
         ChromiumBrowser._open += 1
@@ -142,7 +143,7 @@ class ChromiumBrowser:
             preferences.write_text('{"profile": {"cookie_controls_mode": 1}}')
         self.context = self._playwright.chromium.launch_persistent_context(
             self.folder,
-            executable_path=CHROMIUM,
+            executable_path=self._program,
             args=[*args, *further],
             # Playwright turns the cache of whole pages off.
             ignore_default_args=["--disable-back-forward-cache"],
@@ -171,7 +172,7 @@ class ChromiumBrowser:
     def private(self) -> Iterator[Tab]:
         """Open a private window, which shares nothing with the profile."""
         browser = self._playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+            executable_path=self._program, args=["--no-sandbox", "--disable-gpu"]
         )
         try:
             yield ChromiumTab(browser.new_context().new_page())
@@ -415,7 +416,8 @@ def browser(kind: str, **options: Any) -> Iterator[Any]:
 
     Args:
         kind: one of `KINDS`.
-        options: ``javascript`` and ``third_party_cookies``, which are on.
+        options: ``javascript`` and ``third_party_cookies``, which are on; ``shell``,
+            Chromium without its own windows, sessions and preferences, which is off.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         opened = KINDS[kind][0](folder, options)
