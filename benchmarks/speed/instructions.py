@@ -26,7 +26,12 @@ if __name__ == "__main__" and sys.argv[1:] == ["without OpenTelemetry"]:
     # Before any module checks whether OpenTelemetry's API is installed.
     sys.modules["opentelemetry"] = None  # type: ignore[assignment]
 
-from tiktok_oauth_middleware import MemoryStore, SQLiteStore, TikTokOAuthMiddleware
+from tiktok_oauth_middleware import (
+    MemoryStore,
+    SQLiteStore,
+    TikTokOAuthMiddleware,
+    TikTokOAuthWSGIMiddleware,
+)
 from tiktok_oauth_middleware._session.record import UserRecord
 
 from . import peers
@@ -38,15 +43,20 @@ from .row import Row
 from .world import (
     COOKIE,
     FOREIGN,
+    RULES,
     bare,
+    bare_wsgi,
+    environ_of,
     forget,
     reading,
+    reading_wsgi,
     receive,
     scope_of,
     seen,
     send,
     settings,
     sign_in,
+    start_response,
 )
 
 #: Calls of each case before it is counted, and those that are counted. A second passes
@@ -58,6 +68,8 @@ _LOGINS_WARM, _LOGINS_COUNTED = 5, 20
 BARE, PEER = "the bare app", "SessionMiddleware"
 ANONYMOUS = "anonymous, four foreign cookies"
 FRESH = "authenticated, fresh in memory"
+OPEN = "the same, path rules, a path that is open"
+PROTECTED = "the same, path rules, a path that is protected"
 AGAIN = "read from SQLite, the cookie verified before"
 FIRST = "read from SQLite, a new cookie: verified and opened"
 FORGERY, FORGERY_PEER = "a forged cookie", "SessionMiddleware, a forged cookie"
@@ -158,7 +170,7 @@ def _total(file: Path) -> int:
 
 async def _run(how: str) -> list[str]:
     with TemporaryDirectory(prefix="speed-") as folder, FarTikTok() as tiktok:
-        cases = {**_peers(), **_Ours(folder).cases()}
+        cases = {**_peers(), **_Ours(folder).cases(), **_wsgi()}
         if how == "without OpenTelemetry":
             cases |= await _logins(tiktok)
         for name, case in cases.items():
@@ -210,6 +222,33 @@ def _peers() -> dict[str, _Case]:
     }
 
 
+def _wsgi() -> dict[str, _Case]:
+    """Return requests under WSGI, each counted with a coroutine that makes it."""
+    now = time.time()
+    store = MemoryStore(clock=lambda: now)
+    plain, ruled = (
+        TikTokOAuthWSGIMiddleware(
+            reading_wsgi, settings(**rules), store=store, clock=lambda: now
+        )
+        for rules in ({}, RULES)
+    )
+    cookie = sign_in(plain, store, 1, now)[0]
+
+    def asking(app: Any, path: str = "/app/page") -> _Case:
+        environ = environ_of(cookie, path)
+        return _stepping(lambda: app(environ.copy(), start_response))
+
+    return {
+        f"WSGI: {name}": case
+        for name, case in {
+            BARE: asking(bare_wsgi),
+            FRESH: asking(plain),
+            OPEN: asking(ruled),
+            PROTECTED: asking(ruled, "/members/page"),
+        }.items()
+    }
+
+
 class _Ours:
     """An app with SQLite, one signed-in browser, and a clock that stands still."""
 
@@ -218,6 +257,9 @@ class _Ours:
         self._store = SQLiteStore(Path(folder) / "tokens", clock=self._clock)
         self._app = TikTokOAuthMiddleware(
             reading, settings(), store=self._store, clock=self._clock
+        )
+        self._ruled = TikTokOAuthMiddleware(
+            reading, settings(**RULES), store=self._store, clock=self._clock
         )
         cookie = sign_in(self._app, self._store, 1, self._now)[0]
         self._value = cookie.rpartition("=")[2].encode()
@@ -236,10 +278,13 @@ class _Ours:
         packed = records._box.open(sealed, key)
         anonymous = scope_of(FOREIGN)
         forged = scope_of(f"{FOREIGN}; {COOKIE}={FORGED}")
+        members = scope_of(self._cookies, "/members/page")
         return {
             ANONYMOUS: lambda: self._app(anonymous.copy(), receive, send),
             FORGERY: lambda: self._app(forged.copy(), receive, send),
             FRESH: self._fresh,
+            OPEN: lambda: self._asked(self._ruled, self._scope),
+            PROTECTED: lambda: self._asked(self._ruled, members),
             "behind uvicorn, the bare app": served(bare, self._cookies),
             "behind uvicorn, with two headers more": served(private, self._cookies),
             "behind uvicorn, ours": served(self._app, self._cookies),
@@ -257,8 +302,11 @@ class _Ours:
         }
 
     async def _fresh(self) -> None:
+        await self._asked(self._app, self._scope)
+
+    async def _asked(self, app: Any, scope: dict[str, Any]) -> None:
         seen[0] = None
-        await self._app(self._scope.copy(), receive, send)
+        await app(scope.copy(), receive, send)
         assert seen[0]
 
     async def _again(self) -> None:

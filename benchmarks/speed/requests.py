@@ -19,6 +19,7 @@ from .world import (
     BODY,
     COOKIE,
     FOREIGN,
+    RULES,
     TOKEN,
     bare,
     head,
@@ -38,9 +39,9 @@ _JUNK = "J" * 4000
 _SIXTY = "; ".join(f"c{number}=v{number:019d}" for number in range(60))
 
 
-def asking(app: Any, cookies: Sequence[str]) -> Block:
+def asking(app: Any, cookies: Sequence[str], path: str = "/app/page") -> Block:
     """Return a block that calls an app, each time with the next Cookie header."""
-    scopes = [scope_of(cookie) for cookie in cookies]
+    scopes = [scope_of(cookie, path) for cookie in cookies]
     place = 0
 
     async def block(calls: int) -> None:
@@ -64,11 +65,15 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
         # more than one request a second. It is written in C, like `time.time`.
         clock=now.__pos__,
     )
+    ruled = TikTokOAuthMiddleware(
+        reading, settings(**RULES), store=store, clock=now.__pos__
+    )
     people = sign_in(ours, store, _MANY, now)
     starlette, with_user = peers.session_app(), peers.session_and_user_app()
     theirs = [peers.session_cookies(starlette, cookie[-36:]) for cookie in people]
     star = _starsessions()
     await _check(ours, people, starlette, theirs)
+    await _check_rules(ruled)
     cases = {
         "bare": asking(bare, [FOREIGN]),
         "bare, no cookie": asking(bare, [""]),
@@ -76,6 +81,8 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
         "one, peer": asking(starlette, theirs[:1]),
         "one, with user": asking(with_user, theirs[:1]),
         "one, starsessions": asking(star, [await _star_cookie(star)]),
+        "one, open": asking(ruled, people[:1]),
+        "one, protected": asking(ruled, people[:1], "/members/page"),
         "many": asking(ours, people),
         "many, peer": asking(starlette, theirs),
         "nobody": asking(ours, [""]),
@@ -102,6 +109,9 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
         yield _row(found, name, f"{name}, peer", target, goal, what)
     for peer in ("with user", "starsessions"):
         yield _row(found, "one", f"one, {peer}", "", None, "authenticated, one session")
+    for name in ("open", "protected"):
+        what = f"authenticated, one session, path rules, a path that is {name}"
+        yield _row(found, f"one, {name}", "one, peer", "", None, what)
     value = people[0].rpartition("=")[2]
     yield Row(
         target="T12",
@@ -159,6 +169,16 @@ async def _check(ours: Any, people: list[str], starlette: Any, theirs: Any) -> N
     if not str(seen[0]).startswith(TOKEN):
         message = "the peer signed no user in"
         raise AssertionError(message)
+
+
+async def _check_rules(ruled: Any) -> None:
+    """Check that path rules refuse an anonymous request, and leave other paths open."""
+    for path, token in (("/members/page", "no app was called"), ("/app/page", None)):
+        seen[0] = "no app was called"
+        await ruled(scope_of("", path), receive, send)
+        if seen[0] != token:
+            message = f"path rules decided wrongly about {path}"
+            raise AssertionError(message)
 
 
 async def _read_starsession(scope: Any, receive: Any, send: Any) -> None:

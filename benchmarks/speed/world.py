@@ -28,6 +28,9 @@ KEY = "gV7mQ2xLpR9sTzBn4KcW8yJf3HdA6uEo"
 TOKEN = "act." + "x" * 64 + "!5259.va"
 REFRESH_TOKEN = "rft." + "y" * 64 + "!5294.va"
 
+#: Path rules, which leave /app/page open.
+RULES = {"protect": ["/members", "/account"], "public": ["/members/list"]}
+
 #: Four typical cookies of a site's analytics.
 FOREIGN = (
     "_ga=GA1.1.1234567890.1767225600; _ga_ABCDEF1234=GS1.1.1767225600.1.1.1767225660"

@@ -17,6 +17,7 @@ from .world import (
     COOKIE,
     FOREIGN,
     KEY,
+    RULES,
     TOKEN,
     bare_wsgi,
     environ_of,
@@ -52,14 +53,20 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
         store=store,
         clock=now.__pos__,
     )
+    ruled = TikTokOAuthWSGIMiddleware(
+        reading_wsgi, settings(**RULES), store=store, clock=now.__pos__
+    )
     people = sign_in(ours, store, 10_000, now)
     flask, dance = _flask(), _flask_dance()
     flask_cookie, dance_cookie = _flask_cookie(flask), _flask_cookie(dance)
     _check(ours, people, flask, flask_cookie)
+    _check_rules(ruled)
     found = await compare(
         {
             "bare": asking(bare_wsgi, [FOREIGN]),
             "one": asking(ours, people[:1]),
+            "one, open": asking(ruled, people[:1], "/app/page"),
+            "one, protected": asking(ruled, people[:1], "/members/page"),
             "many": asking(ours, people),
             "nobody": asking(ours, [FOREIGN]),
             "flask": asking(flask.wsgi_app, [FOREIGN], "/bare"),
@@ -93,6 +100,16 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
         unit="us",
         goal=0.5,
     )
+    for name in ("open", "protected"):
+        cost = found[f"one, {name}"].over(base)
+        yield Row(
+            what=f"authenticated, one session, path rules, a path that is {name}",
+            figure=cost / session_cost,
+            unit="x",
+            ours=cost,
+            peer=session_cost,
+            peer_name="Flask's session",
+        )
     dance_cost = found["dance"].over(found["flask"])
     yield Row(
         what="authenticated, fresh in memory, one session",
@@ -102,6 +119,16 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
         peer=dance_cost,
         peer_name="Flask-Dance, token in Flask's session",
     )
+
+
+def _check_rules(ruled: Any) -> None:
+    """Check that path rules refuse an anonymous request, and leave other paths open."""
+    for path, token in (("/members/page", "no app was called"), ("/app/page", None)):
+        seen[0] = "no app was called"
+        ruled(environ_of("", path), start_response)
+        if seen[0] != token:
+            message = f"path rules decided wrongly about {path}"
+            raise AssertionError(message)
 
 
 def _flask() -> Flask:

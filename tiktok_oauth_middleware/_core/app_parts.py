@@ -40,6 +40,8 @@ _MOST_PARTS = 2000
 _STARLETTE = ("starlette", "fastapi")
 #: Objects of these libraries keep no app under a name that is not listed above.
 _FRAMEWORKS = (*_STARLETTE, "django", "flask", "werkzeug")
+#: Has no state of its own; `attribute_of` is called at requests.
+_ANY_FAILURE = suppress(Exception)
 
 
 def parts_of(app: object, *, guess: bool = False) -> Iterator[Any]:
@@ -81,7 +83,7 @@ def library_of(kind: object) -> str:
 
 def attribute_of(part: object, name: str) -> Any:
     """Return an attribute; None if there is none, or its property raises."""
-    with suppress(Exception):  # a property is foreign code
+    with _ANY_FAILURE:  # a property is foreign code
         return getattr(part, name, None)
     return None
 

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
     from .mount import MountPoint
 
-#: Matches a path that may have further readings than itself and its lower case.
-_ODD = re.compile(r"//|/\.|\.(?:/|\Z)|[^!$&'()*+,\-./0-9:=@A-Z_a-z~]")
+#: Matches a path that may have further readings than itself and its lower case, as
+#: does "//": an unusual character, or a dot at the beginning or end of a segment.
+_ODD = re.compile(r"[^!$&'()*+,\-/0-9:=@A-Z_a-z~](?:(?<!\.)|(?<=/\.)|(?=/|\Z))")
 #: The longest path that is read, in characters, and the longest one with odd
 #: characters: a longer path counts as protected. gunicorn takes 4,094 bytes and nginx
 #: 8,192.
@@ -94,18 +95,34 @@ class AppRules:
 
         Called only if `protects` returned False.
         """
-        if self._structure is None:
-            self._structure = inspect_app(app)
-            self._warn_of_unused(app, self._structure)
+        structure = self._structure or self._inspected(app)
         matching = with_matching_claims(request) if request.claimed_mounts else request
         if matching is None:
             return True
         rules = self._recent if recent else self._rules
         return any(
             rules.protects(path, is_certain=is_certain, public_path=public_path)
-            for path, is_certain, public_path in readings(matching, self._structure)
+            for path, is_certain, public_path in readings(matching, structure)
             if path != request.path
         )
+
+    def app_reads_once(self, app: object) -> bool:
+        """Whether `protects_reading` is False for a path that the server reads once.
+
+        This means a request without a mount point, without a header that may be one,
+        and whose path needed no decoding. Nearly all requests are such; `readings`
+        yields nothing for them, unless the app changes paths by itself.
+        """
+        structure = self._structure or self._inspected(app)
+        if structure.prefixes:
+            prefixes = "".join([prefix() for prefix in structure.prefixes])
+            return not (structure.routes_raw_path or prefixes.strip("/"))
+        return not structure.routes_raw_path
+
+    def _inspected(self, app: object) -> AppStructure:
+        self._structure = structure = inspect_app(app)
+        self._warn_of_unused(app, structure)
+        return structure
 
     def _warn_of_unused(self, app: object, structure: AppStructure) -> None:
         """Report rules that match no route of the app: most likely misspelt ones."""
@@ -124,7 +141,7 @@ class AppRules:
 class PathRules:
     """`protect` and `public` rules; the longest rule that matches a path decides."""
 
-    __slots__ = ("_protect", "_public")
+    __slots__ = ("_protect", "_public", "_starts")
 
     def __init__(self, protect: Iterable[str], public: Iterable[str]) -> None:
         """Take rules that the settings have checked."""
@@ -132,6 +149,8 @@ class PathRules:
         #: longest first. `protect` rules are folded.
         self._protect = [(fold(a), fold(b), n) for a, b, n in _longest_first(protect)]
         self._public = _longest_first(public)
+        #: A folded path that begins with none of these matches no `protect` rule.
+        self._starts = tuple(text for rule in self._protect for text in rule[:2])
 
     def __bool__(self) -> bool:
         """Whether any path is protected."""
@@ -151,27 +170,35 @@ class PathRules:
             public_path: the path to which `public` rules are applied, if not `path`.
         """
         path = path or "/"
-        if len(path) > _LONGEST_PATH or not (path.isascii() or _is_short(path)):
+        if len(path) > _LONGEST_PATH:
             return bool(self._protect)
-        if self._decides(path, public_path, is_certain=is_certain):
-            return True
-        if _ODD.search(path) is None and path[:1] == "/":
-            return False
-        return self._protects_odd(path, public_path, is_certain=is_certain)
+        given = path if public_path is None else public_path
+        if path[:1] == "/" and "//" not in path and _ODD.search(path) is None:
+            return self._decides(path.lower(), given, is_certain=is_certain)
+        if not (path.isascii() or _is_short(path)):
+            return bool(self._protect)
+        return self._decides(
+            fold(path), given, is_certain=is_certain
+        ) or self._protects_odd(path, public_path, is_certain=is_certain)
 
-    def _decides(self, path: str, public_path: str | None, *, is_certain: bool) -> bool:
+    def _decides(self, folded: str, given: str, *, is_certain: bool) -> bool:
         """Whether the longest rule that matches a path protects it.
 
         `protect` rules ignore case, as some frameworks (BlackSheep) and file systems
         do; `public` rules do not.
+
+        Args:
+            folded: the path without differences of case.
+            given: the path to which `public` rules are applied.
+            is_certain: as for `protects`.
         """
+        if not folded.startswith(self._starts):  # the usual case
+            return False
         public_length = 0
-        given = path if public_path is None else public_path
         for rule, below_rule, length in self._public:
             if given == rule or given.startswith(below_rule):
                 public_length = length
                 break
-        folded = path.lower() if path.isascii() else fold(path)
         for rule, below_rule, length in self._protect:
             if length <= public_length:
                 return False
@@ -189,7 +216,8 @@ class PathRules:
         for spelling in spellings(path):
             if spelling is None:
                 return bool(self._protect)
-            if self._decides(spelling, public_path, is_certain=is_certain):
+            given = spelling if public_path is None else public_path
+            if self._decides(fold(spelling), given, is_certain=is_certain):
                 return True
         return False
 

@@ -217,15 +217,16 @@ class TikTokMiddleware:
         path, whole = request.path_info, request.path
         if self._rules.protects(path, mount_point, recent=recent):
             return True
+        # Compared as in the WSGI middleware.
         claimed = {
             value.encode("latin-1", "replace")
             for name, value in request.META.items()
-            if name.startswith("HTTP_")
-            and isinstance(value, str)
-            and value[:1] == "/"
-            and 1 < len(value) <= 4 * len(whole)
+            if name < "HTTP`" and name > "HTTP_" and isinstance(value, str)
+            if value < "0" and value > "/" and len(value) <= 4 * len(whole)
         }
         mount = request.META.get("SCRIPT_NAME", "")
+        if not mount and not claimed and self._rules.app_reads_once(self.get_response):
+            return False
         return self._rules.protects_reading(
             self.get_response,
             RequestPath(path, whole, mount, claimed),
