@@ -49,6 +49,7 @@ class AppRules:
         self._settings = settings
         self._rules = PathRules(settings.protected, settings.public)
         self._recent = PathRules(settings.protect_recent, settings.public)
+        self._has_recent = bool(self._recent)
         self._structure: AppStructure | None = None
 
     def __bool__(self) -> bool:
@@ -67,7 +68,7 @@ class AppRules:
         if not auth.is_authenticated:  # which also marks the response as private
             return Challenge()
         max_age = self._settings.protect_max_age
-        if not self._recent or auth.logged_in_within(max_age) or not needs_recent():
+        if not self._has_recent or auth.logged_in_within(max_age) or not needs_recent():
             return None
         return Challenge(is_signed_in=True, max_age=max_age)
 
