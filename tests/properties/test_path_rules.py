@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from urllib.parse import quote, unquote_to_bytes
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tiktok_oauth_middleware import TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware
@@ -202,6 +202,29 @@ def asked(draw):
     )
 
 
+def case_of(path, *, mount="", header=None, prefix="", stem=None):
+    """Return a request of which one thing decides, and which is protected by it."""
+    return SimpleNamespace(
+        path=path,
+        mount=mount,
+        headers=[] if header is None else [header],
+        rules=(PROTECT, []),
+        structure=AppStructure(
+            [lambda: prefix],
+            [lambda: [] if stem is None else [stem]],
+            routes_raw_path=stem is not None,
+        ),
+    )
+
+
+MOUNTED = case_of("/y", mount="/app")
+SENT = case_of("/api/app", header=b"/api")
+STRIPPED = case_of("/api/app", prefix="/api")
+UNDECODED = case_of("/staticprivate", stem="/static")
+LATIN = case_of("/café")
+OPEN = case_of("/x/app")
+
+
 def check(kind, case, mount_point, request, *given):
     """Compare the answer of a middleware with that of the long way."""
     protect, public = case.rules
@@ -252,6 +275,12 @@ def test_each_odd_spelling(path):
 
 @PROFILE
 @given(asked(), st.booleans(), st.sampled_from("uql-"))
+@example(MOUNTED, True, "u")
+@example(SENT, False, "u")
+@example(STRIPPED, False, "u")
+@example(UNDECODED, False, "u")
+@example(LATIN, False, "l")
+@example(OPEN, False, "u")
 def test_asgi(case, is_below, target):
     """Under ASGI: with the mount point in the path or not, and any raw path."""
     path, sent_path = case.path, ""
@@ -277,10 +306,18 @@ def test_asgi(case, is_below, target):
 
 
 @PROFILE
-@given(asked(), st.just(b"") | st.binary(max_size=3))
-def test_wsgi(case, more):
+@given(
+    asked(), st.just(b"") | st.binary(max_size=3), st.sampled_from(["utf-8", "latin-1"])
+)
+@example(MOUNTED, b"", "utf-8")
+@example(SENT, b"", "utf-8")
+@example(STRIPPED, b"", "utf-8")
+@example(UNDECODED, b"", "utf-8")
+@example(LATIN, b"", "latin-1")
+@example(OPEN, b"", "utf-8")
+def test_wsgi(case, more, encoding):
     """Under WSGI: bytes that are no text, and entries that are no headers."""
-    raw = case.path.encode("utf-8", "replace") + more
+    raw = case.path.encode(encoding, "replace") + more
     environ = {**environ_of(case), "PATH_INFO": raw.decode("latin-1")}
     path = raw.decode("utf-8", "replace") or "/"
     bare = case.mount.strip("/")
@@ -298,6 +335,10 @@ def test_wsgi(case, more):
 
 @PROFILE
 @given(asked())
+@example(SENT)
+@example(STRIPPED)
+@example(UNDECODED)
+@example(OPEN)
 def test_django(case):
     """In Django's MIDDLEWARE: with paths as Django decodes them."""
     from tiktok_oauth_middleware.django.middleware import TikTokMiddleware
