@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
@@ -100,10 +101,11 @@ def _has_certificates(context: ssl.SSLContext) -> bool:
         return True  # truststore's: the system itself checks, on Windows and macOS
     if context.cert_store_stats()["x509"]:
         return True
-    # A directory is read at the first connection only.
+    # Directories are read at the first connection only; OpenSSL takes a list of them.
     usual = ssl.get_default_verify_paths().openssl_capath
-    directory = Path(os.environ.get("SSL_CERT_DIR") or usual)
-    return any(_HASHED.fullmatch(each.name) for each in directory.glob("*"))
+    directories = (os.environ.get("SSL_CERT_DIR") or usual).split(os.pathsep)
+    files = chain.from_iterable(Path(each).glob("*") for each in directories if each)
+    return any(_HASHED.fullmatch(file.name) for file in files)
 
 
 def _clock_difference(

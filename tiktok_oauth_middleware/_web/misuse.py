@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -45,10 +46,24 @@ def check_app(app: object, *, is_wsgi: bool) -> None:
 def _takes(app: Any, count: int) -> bool:
     """Whether an app takes `count` arguments, as far as its signature shows."""
     try:
-        inspect.signature(app).bind(*range(count))
+        _unevaluated_signature(app).bind(*range(count))
     except (TypeError, ValueError):
         return False
     return True
+
+
+def _unevaluated_signature(call: Any) -> inspect.Signature:
+    """Return a function's signature, whose annotations may name what is not imported.
+
+    Raises:
+        TypeError: the object has none.
+        ValueError: it is a built-in without one.
+    """
+    if sys.version_info >= (3, 14):  # which evaluates annotations
+        from annotationlib import Format
+
+        return inspect.signature(call, annotation_format=Format.FORWARDREF)
+    return inspect.signature(call)
 
 
 def callback_fault(
@@ -71,7 +86,7 @@ def callback_fault(
         )
     with contextlib.suppress(ValueError):  # a built-in without a signature
         try:
-            inspect.signature(call).bind(None)
+            _unevaluated_signature(call).bind(None)
         except TypeError:
             return f"{name} must take one argument: {argument}"
     return None

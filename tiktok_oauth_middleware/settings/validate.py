@@ -172,7 +172,7 @@ def _redirect_uri_faults(options: Mapping[str, Any]) -> Iterator[str]:
     if not uri.isascii():
         yield (
             "redirect_uri holds a character beyond ASCII; write its host as browsers"
-            " send it, such as xn--mnchen-3ya.example"
+            " send it, such as xn--mnchen-3ya.example, and a path of ASCII letters"
         )
         return
     if parts is None or not parts.hostname:

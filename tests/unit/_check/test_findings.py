@@ -656,11 +656,14 @@ class TestCertificates:
         ],
     )
     def test_directory(self, monkeypatch, tmp_path, name, code):
-        """A directory counts if it has a file with a name that OpenSSL looks for."""
+        """A directory counts if it has a file with a name that OpenSSL looks for, and
+        so does the last of several.
+        """
         if name:
             (tmp_path / name).touch()
-        monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
-        assert found()[code]
+        for directories in (str(tmp_path), f"/nowhere{os.pathsep}{tmp_path}"):
+            monkeypatch.setenv("SSL_CERT_DIR", directories)
+            assert found()[code]
 
     def test_of_the_system(self, monkeypatch):
         """Where the system itself checks, as on Windows and macOS, no file is missed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from typing import Annotated
 
 import pytest
@@ -124,6 +125,31 @@ def test_asgi_app_under_wsgi(app):
     """An ASGI app in the WSGI middleware is an error that names the right middleware."""
     with pytest.raises(ConfigurationError, match="in TikTokOAuthMiddleware"):
         TikTokOAuthWSGIMiddleware(app, make_settings())
+
+
+#: Names as a type checker knows them, and no module that is run.
+ANNOTATED = """
+async def asgi(scope: Scope, receive: Receive, send: Send) -> None: ...
+def wsgi(environ: Environ, start_response: StartResponse) -> Body: ...
+def decide(login: Login) -> None: ...
+def user(environ: Environ) -> UserId: ...
+"""
+
+
+def test_annotations_for_type_checkers():
+    """Annotations are not evaluated, which Python 3.14 puts off until they are read."""
+    flags = 0 if sys.version_info >= (3, 14) else annotations.compiler_flag
+    code = compile(ANNOTATED, "app.py", "exec", flags=flags, dont_inherit=True)
+    exec(code, app := {})  # noqa: S102 - the code above
+    settings = make_settings(connect_path="/connect")
+    options = {"on_login": app["decide"], "current_user": app["user"]}
+    for shell, name in (
+        (TikTokOAuthMiddleware, "asgi"),
+        (TikTokOAuthWSGIMiddleware, "wsgi"),
+    ):
+        shell(app[name], settings, store=MemoryStore(), **options)
+    with pytest.raises(ConfigurationError, match="in TikTokOAuthMiddleware"):
+        TikTokOAuthWSGIMiddleware(app["asgi"], settings)
 
 
 def test_app_with_any_arguments():
