@@ -156,7 +156,7 @@ def _ends_dispatch(base: type) -> bool:
 
 def _is_computed(value: object) -> bool:
     """Whether a class's attribute is computed for each request, as by a property."""
-    return hasattr(type(value), "__get__")
+    return hasattr(type(value), "__get__") and not callable(value)
 
 
 async def _awaitable(response: HttpResponse) -> HttpResponse:

@@ -139,7 +139,7 @@ def _parse_seconds(text: str) -> float:
 
 
 def _parse_count(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,9}", text):
+    if not re.fullmatch("[0-9]{1,9}", text.strip()):
         message = "is not a whole number"
         raise ValueError(message)
     return int(text)

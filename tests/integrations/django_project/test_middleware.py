@@ -148,6 +148,13 @@ def test_the_mixin_before_a_class_that_answers(bases):
     assert issubclass(type("Guarded", bases, {}), TikTokRequiredMixin)
 
 
+@pytest.mark.parametrize("wrong", ["video.list", lambda view: ("video.list",), None])
+def test_scopes_of_a_wrong_type(wrong):
+    """A class whose scopes are none cannot be made."""
+    with pytest.raises(TypeError):
+        type("Bad", (TikTokRequiredMixin, View), {"required_scopes": wrong})
+
+
 def test_scopes_that_depend_on_the_request(project):
     """The mixin's attributes may be properties."""
 

@@ -258,10 +258,13 @@ def test_blank_at_an_end(name, value, blank):
     )
 
 
-@pytest.mark.parametrize("name", ["SCOPES", "PROTECT", "TIMEOUT", "SECRET_KEYS"])
+@pytest.mark.parametrize(
+    "name", ["SCOPES", "PROTECT", "TIMEOUT", "REMEMBERED_SESSIONS", "SECRET_KEYS"]
+)
 def test_harmless_blank(name):
     """Lists and numbers are read without blanks."""
     values = {"SCOPES": "video.list", "PROTECT": "/x", "TIMEOUT": "5"}
+    values["REMEMBERED_SESSIONS"] = "100"
     value = values.get(name, SECRET[::-1])
     changes = {f"TIKTOK_{name}": f" {value}\r"}
     assert TikTokSettings.from_env(environment(**changes))
