@@ -30,6 +30,7 @@ from tiktok_oauth_middleware.auth import Login
 from . import signals
 from .models import TikTokAccount, current_accounts
 from .project import installation
+from .receivers import end_after_response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -407,4 +408,4 @@ def _end_without_user(request: Any, open_id: str | None, user: Any) -> None:
     another browser.
     """
     if open_id is not None and not user.is_authenticated:
-        request.tiktok.end_after_response()
+        end_after_response(request)

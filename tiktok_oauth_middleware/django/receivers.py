@@ -52,10 +52,10 @@ def _with_derived(model: Any) -> list[Any]:
 
 def _logged_out(request: Any = None, **_: Any) -> None:
     """Request that the middleware ends the TikTok session after the response."""
-    _end_after_response(request)
+    end_after_response(request)
 
 
-def _end_after_response(request: Any) -> None:
+def end_after_response(request: Any) -> None:
     """Mark the `TikTokAuth`: `request` may be a wrapper, as REST framework's is."""
     from .middleware import RequestAuth
 
@@ -83,7 +83,7 @@ def _logged_in(request: Any = None, user: Any = None, **_: Any) -> None:
         return
     owners = current_accounts().filter(open_id=auth.open_id)
     if owners.exclude(user_id=user.pk).exists():
-        _end_after_response(request)
+        end_after_response(request)
 
 
 def _user_saved(

@@ -92,6 +92,14 @@ def test_anonymous(connecting):
     assert connecting.browser().post(CONNECT).status_code == 401
 
 
+def test_a_user_who_was_deactivated(both):
+    """A user who is gone without a signal is not signed in, and connects nothing."""
+    browser = both.browser()
+    browser.log_in()
+    get_user_model().objects.update(is_active=False)  # which sends no signal
+    assert browser.post(CONNECT).status_code == 401
+
+
 def test_another_site(connecting):
     """A page of another site begins no login."""
     browser, _ = signed_in(connecting)
