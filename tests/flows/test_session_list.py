@@ -252,6 +252,12 @@ class TestEnd:
                 jobs(name, me, odd)
         assert raw.open_id == me
 
+    # A hundred logins each: every store and every way to call once is enough.
+    @pytest.mark.parametrize(
+        ("store", "jobs"),
+        [("memory", "trio"), ("sqlite", "asyncio"), ("redis", "blocking")],
+        indirect=True,
+    )
     def test_many(self, world, raw, jobs, me):
         """The maximum of sessions can be listed, and ended at once."""
         visitors = [raw.another() for _ in range(MAX_SESSIONS + 1)]
