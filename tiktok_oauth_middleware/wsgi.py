@@ -45,7 +45,7 @@ from ._web.misuse import check_app
 from ._web.mount import MountPoint
 from ._web.navigation import is_preflight
 from ._web.pages import PageMaker, Pages
-from ._web.path_readings import RequestPath
+from ._web.path_readings import RequestPath, claimed_mounts
 from ._web.response_headers import keep_private, with_cookie_set
 from .auth import NO_RESPONSE, CurrentUser, OnLogin, TikTokAuth
 from .caching import keep_out_of_djangos_caches
@@ -228,15 +228,7 @@ class TikTokOAuthWSGIMiddleware:
         )
         full_path = mount_point.mount + path
         longest = max(len(full_path), len(native))  # in bytes, like the headers
-        # Names that begin with HTTP_, and values that begin with a slash and are more
-        # than that: comparing takes half the time of `startswith`. The characters after
-        # the underscore and the slash are "`" and "0".
-        claimed = {
-            value.encode("latin-1")
-            for name, value in environ.items()
-            if name < "HTTP`" and name > "HTTP_" and value < "0" and value > "/"
-            if len(value) <= longest
-        }
+        claimed = claimed_mounts(environ, longest)
         raw = None if native.isascii() else native.encode("latin-1")
         if raw is None and not mount and not claimed and rules.app_reads_once(self.app):
             return False

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from .mount import without_mount
@@ -180,6 +180,24 @@ def readings(request: RequestPath, structure: AppStructure) -> Iterator[Reading]
         for stem in (stem for stems in structure.stems for stem in stems()):
             yield from _with_slash_behind(path, stem)
             yield from _with_slash_behind(target, stem)
+
+
+def claimed_mounts(environ: Mapping[str, Any], longest: int) -> set[bytes]:
+    """Return the values of a request's headers that may be a mount point.
+
+    Args:
+        environ: of the request, as WSGI and Django give its headers.
+        longest: the most bytes of such a value.
+    """
+    # Names that begin with HTTP_, and values that begin with a slash and are more than
+    # that: comparing takes half the time of `startswith`. The characters after the
+    # underscore and the slash are "`" and "0".
+    return {
+        value.encode("latin-1", "replace")
+        for name, value in environ.items()
+        if name < "HTTP`" and name > "HTTP_" and isinstance(value, str)
+        if value < "0" and value > "/" and len(value) <= longest
+    }
 
 
 def with_matching_claims(request: RequestPath) -> RequestPath | None:

@@ -31,7 +31,7 @@ from tiktok_oauth_middleware._web.guard import Challenge, ResponseHead
 from tiktok_oauth_middleware._web.login_decision import on_login_fault
 from tiktok_oauth_middleware._web.navigation import is_preflight
 from tiktok_oauth_middleware._web.pages import ErrorPage, link
-from tiktok_oauth_middleware._web.path_readings import RequestPath
+from tiktok_oauth_middleware._web.path_readings import RequestPath, claimed_mounts
 from tiktok_oauth_middleware._web.request_auth import auth_in
 from tiktok_oauth_middleware._web.response_headers import with_cookie_set
 from tiktok_oauth_middleware._web.responses import without_referrer
@@ -217,13 +217,8 @@ class TikTokMiddleware:
         path, whole = request.path_info, request.path
         if self._rules.protects(path, mount_point, recent=recent):
             return True
-        # Compared as in the WSGI middleware.
-        claimed = {
-            value.encode("latin-1", "replace")
-            for name, value in request.META.items()
-            if name < "HTTP`" and name > "HTTP_" and isinstance(value, str)
-            if value < "0" and value > "/" and len(value) <= 4 * len(whole)
-        }
+        longest = 4 * len(whole)  # in bytes, like the headers
+        claimed = claimed_mounts(request.META, longest)
         mount = request.META.get("SCRIPT_NAME", "")
         if not mount and not claimed and self._rules.app_reads_once(self.get_response):
             return False
