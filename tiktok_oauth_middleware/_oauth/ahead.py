@@ -48,7 +48,7 @@ PAUSE_AFTER_FAILURE = 30.0
 SHORTEST = 1.0
 #: Seconds after which it is forgotten that the server closed a connection: perhaps it
 #: was restarted just then.
-FORGOTTEN_AFTER = 86400.0
+FORGOTTEN_AFTER = 3600.0
 #: Seconds after which a waiting thread checks again whether data has arrived.
 CHECK_EVERY = 1.0
 #: Rounds of an event loop in which data that has arrived reaches the task that reads;
