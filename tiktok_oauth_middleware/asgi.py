@@ -105,7 +105,7 @@ class TikTokOAuthMiddleware:
                 to HTML, or to None for the built-in page.
             texts: texts of the pages, by language tag and name.
             on_login: decides about each login. It gets a `Login`, and returns None to
-                accept it or a path of this site to which it leads instead, or raises
+                accept it, or a path of this site to which it leads instead; or raises
                 `LoginRefused`; plain or ``async def``.
             current_user: for ``connect_path``: gets the scope, with ``scope["tiktok"]``
                 in it, and returns the id that your app gives its signed-in user, as a

@@ -173,10 +173,11 @@ class TikTokTokens:
 
         No token is refreshed before half of its lifetime is over, so that more frequent
         sweeps, or several at once, do not refresh more often. Up to 48 tokens are
-        refreshed at the same time, each under its user's lock, except during a user's
-        back-off; `on_event` may be called from as many threads. A grant that has ended
-        is deleted and reported as ``session_ended``. After Ctrl-C no further refresh
-        begins, those under way are finished, and the next sweep does the rest.
+        refreshed at the same time, each under its user's lock; a token is left out
+        during its user's back-off. `on_event` may be called from as many threads. A
+        grant that has ended is deleted and reported as ``session_ended``. After
+        Ctrl-C no further refresh begins, those under way are finished, and the next
+        sweep does the rest.
 
         Args:
             within: seconds; use twice the time between two sweeps, so that one may
@@ -294,9 +295,10 @@ class TikTokTokens:
         return await self._accounts(self._async_service(), user_id)
 
     def forget(self, open_id: str) -> bool:
-        """Delete a stored user with all their sessions, and end a connection.
+        """Delete a stored user with all their sessions.
 
-        The user's consent at TikTok stays; `disconnect` revokes it too.
+        If the account is connected to a user of the app, the connection ends. The
+        user's consent at TikTok stays; `disconnect` revokes it too.
 
         Returns:
             Whether the user was stored.
@@ -313,8 +315,8 @@ class TikTokTokens:
     def sessions(self, open_id: str) -> list[SessionInfo]:
         """Return a user's sessions that have not ended, the last used first.
 
-        The session of a request has the id in its `TikTokAuth.session_id`. The list is
-        empty if the user is not stored.
+        `TikTokAuth.session_id` is the id of a request's own session. The list is empty
+        if the user is not stored.
 
         Raises:
             StoreError: the store failed.
@@ -355,7 +357,7 @@ class TikTokTokens:
         are deleted, as `end_session` says.
 
         Args:
-            open_id: the user's; in a request that of `TikTokAuth`.
+            open_id: the user's; in a request, that of its `TikTokAuth`.
             session_id: of the session that stays, such as `TikTokAuth.session_id`.
 
         Returns:
@@ -418,7 +420,7 @@ class TikTokTokens:
     async def _renew(
         self, service: SessionService, open_id: str, dead: str | None
     ) -> Token:
-        """Replace the token with the fingerprint `dead`; None for the present token."""
+        """Replace the token whose fingerprint is `dead`; None: the present token."""
         if dead is None:
             stored = await self._load(service, open_id)
             dead = fingerprint(stored.record.access_token)

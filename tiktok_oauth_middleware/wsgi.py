@@ -92,7 +92,7 @@ class TikTokOAuthWSGIMiddleware:
                 to HTML, or to None for the built-in page.
             texts: texts of the pages, by language tag and name.
             on_login: decides about each login. It gets a `Login`, and returns None to
-                accept it or a path of this site to which it leads instead, or raises
+                accept it, or a path of this site to which it leads instead; or raises
                 `LoginRefused`; a plain function.
             current_user: for ``connect_path``: gets the environ, with
                 ``environ["tiktok.auth"]`` in it, and returns the id that your app gives
@@ -165,7 +165,7 @@ class TikTokOAuthWSGIMiddleware:
         auth._challenge = auth._app_head = None
         auth._start_response = start_response
         auth._cookies = environ.get("HTTP_COOKIE", "")
-        # Reporters of exceptions record the locals of every frame that one passes.
+        # Reporters of exceptions record the locals of every frame that an error passes.
         session = None
         # 4. Path rules.
         path = _decoded_path(environ) if self._has_rules else ""
@@ -326,7 +326,7 @@ class _WatchedAuth(TikTokAuth):
     _has_begun: bool
     #: Whether the arguments of that call still have to be passed to the server.
     _is_waiting: bool
-    #: Status and headers that the app gave last, also once the server has them.
+    #: Status and headers that the app gave last, even after the server has them.
     _app_head: tuple[str, list[tuple[str, str]]] | None
     #: The exception that the app gave with them; set with `_is_waiting`.
     _exc_info: Any
@@ -340,8 +340,9 @@ class _WatchedAuth(TikTokAuth):
     ) -> Callable[[bytes], object]:
         """Take the head of the app's response; pass it to the server with the body.
 
-        Until then a guard may refuse, or the app replace it in a call with `exc_info`:
-        gunicorn and cheroot would add the headers of the second head to the first's.
+        Until then a guard may refuse, or the app may replace the head in a call with
+        `exc_info`. If the server already had the first head, gunicorn and cheroot would
+        add the headers of the second to it.
         """
         if self._has_begun and (not self._is_waiting or exc_info is None):
             # The server decides about the second of two heads (PEP 3333,

@@ -63,12 +63,12 @@ class _Ahead:
         """Take the address of the connection, and the function that opens it.
 
         Args:
-            origin: of httpcore; with https.
+            origin: an `Origin` of httpcore, with the scheme https.
             open_stream: returns a stream of httpcore, under ASGI an awaitable of one.
         """
         self.origin = origin
         self._open_stream = open_stream
-        #: Returns seconds, for `PAUSE` and how long a connection has waited.
+        #: The clock that measures `PAUSE` and how long a connection has waited.
         self.now = time.monotonic
         self._may_open_at = -math.inf
         #: Seconds that a connection waits, and when that is `LIFETIME` again.
@@ -95,7 +95,7 @@ class _Ahead:
         self._is_under_way = False
 
     def _ended_by_server(self, seconds: float) -> None:
-        """Note that a connection was closed after it had waited, or got data."""
+        """Note that a connection was closed, or got data, after it had waited."""
         self._lifetime = min(self._lifetime, seconds / 2)
         self._forgotten_at = self.now() + FORGOTTEN_AFTER
 
@@ -111,7 +111,7 @@ class BlockingAhead(_Ahead):
         self._opened_at = 0.0
         #: Ends the thread, because the connection was taken or is no longer needed.
         self._leave = [threading.Event()]
-        # Also at the end of the process, since a daemon thread is killed then.
+        # This also runs when the process ends, since a daemon thread is killed then.
         weakref.finalize(self, _set_all, self._leave)
         register_after_fork(self)
 
@@ -138,7 +138,7 @@ class BlockingAhead(_Ahead):
             return super().may_begin()
 
     async def run(self) -> None:
-        """Open a connection, and close it when it is useless unless it was taken."""
+        """Open a connection; unless it is taken, close it when it is useless."""
         leave = threading.Event()
         self._leave[:] = [leave]
         try:
@@ -228,7 +228,7 @@ class AsyncAhead(_Ahead):
         return self._waiting is not None and self._waiting.stream is not None
 
     async def run(self) -> None:
-        """Open a connection, and close it when it is useless unless it was taken."""
+        """Open a connection; unless it is taken, close it when it is useless."""
         waiting = self._waiting = _Waiting(self.now)
         try:
             await waiting.run(self._open_stream, self._lifetime)
@@ -265,7 +265,7 @@ class _Waiting:
         self._now = now
         self._scope = CancelScope()
         self._has_left = Event()
-        #: Whether a login has taken the stream, if nothing has arrived on it.
+        #: Whether a login asked for the stream; it gets it only if nothing arrived.
         self._is_wanted = False
         self.has_failed = False
         #: Seconds until the server closed the waiting connection or sent data on it;
@@ -305,8 +305,8 @@ class _Waiting:
 
         stream, self.stream = self.stream, None
         if stream is not None:
-            # A network that is gone must not fail the login; and Trio ends with an
-            # exception of a task in the background.
+            # A network that is gone must not fail the login; and an exception in
+            # a background task would end Trio's event loop.
             with CancelScope(shield=True), suppress(Exception):
                 await stream.aclose()
 

@@ -42,7 +42,8 @@ class VersionedRecord(NamedTuple):
     record_id: str
     sealed: bytes
     record: UserRecord
-    #: `SessionCache.changes` before the read; -1 if there was a write in between.
+    #: `SessionCache.changes` before the read, or after the write of this record; -1 if
+    #: there was another write during that one.
     changes: int
     #: When the read began, in seconds since 1970: the record was current then.
     at: float
@@ -59,8 +60,8 @@ class RowPage(NamedTuple):
 class SealedRecord(NamedTuple):
     """A record as it was read; it is decrypted when one of its fields is needed.
 
-    The decrypted text is plain bytes. Do not keep it in a frame that calls the app's
-    code, such as ``progress``, or logs: a reporter of exceptions would print it.
+    The decrypted text is plain bytes. Do not keep it in a frame that logs, or calls the
+    app's code, such as ``progress``: a reporter of exceptions would print it.
     """
 
     record_id: str
@@ -173,7 +174,7 @@ class Records:
     ) -> AsyncGenerator[tuple[str, VersionedRecord | None], None]:
         """Yield the id of each record and the record; None if it cannot be opened.
 
-        They are read some at a time, so a record may have changed since. Some stores
+        They are read several at a time, so a record may have changed since. Some stores
         may yield a record twice. Nothing is logged: the caller reports it.
 
         Args:
@@ -346,15 +347,15 @@ class Records:
     ) -> list[tuple[bool, bool]]:
         """Write new records, each together with another new row.
 
-        Databases write both of them or none, since stores write an even number of rows
-        at once; a cluster of Redis may stop between the two. Unlike `create`, it leaves
-        a record that cannot be opened.
+        Databases write both rows or neither, since stores write rows in batches of an
+        even size; a Redis cluster may stop between the two. Unlike `create`, this
+        leaves a record that cannot be opened.
 
         Args:
             records: ids, records, and the key, value and time to live of a row.
 
         Returns:
-            Whether the record was written, and whether the row was, in their order.
+            For each record, in order: whether it was written, and whether its row was.
 
         Raises:
             StoreError: the store failed; any of them may have been written.
@@ -492,7 +493,10 @@ class Records:
         return self._clock() < self.session_ends_at(session)
 
     def ended_before(self) -> tuple[float, float]:
-        """Return two times: a session created or last seen before them has ended.
+        """Return two times, that of creation and that of last use.
+
+        A session has ended if it was created before the first, or last used before the
+        second.
 
         This is the rule of `is_active`, for many sessions at once.
         """

@@ -60,7 +60,7 @@ _POLL_SECONDS = 0.05
 _WRITE_SECONDS = 12
 #: A sweep refreshes a token only after this fraction of its lifetime.
 _SHARE_BEFORE_SWEEPS = 0.5
-#: A token is due at most this many times ``refresh_leeway`` before it expires.
+#: A token is due before it expires by at most ``refresh_leeway`` times this.
 _MOST_JITTER = 1.1
 
 
@@ -206,8 +206,8 @@ class Refresh(Part):
         token that `demand` was meant to replace.
 
         If the store fails while the token is valid, the refresh is postponed and the
-        request goes on. An `on_event` that is called by a refresh gets the record as
-        it is stored.
+        request goes on. If `on_event` calls this during a refresh of the same user, it
+        gets the record as it is stored.
 
         Raises:
             StoreError: the store failed, and either the token has expired or `demand`
@@ -359,8 +359,8 @@ class Refresh(Part):
         wait = _POLL_SECONDS
         while latest is not None and _may_be_written(latest, stored, answer):
             try:
-                # Reading and writing are each tried until they succeed: if every second
-                # call fails, a read and a write in a row seldom succeed.
+                # Reading and writing are retried separately: if half of all calls fail,
+                # both succeed in a row only one time in four.
                 if is_outdated:
                     latest = await self._records.load(stored.record_id)
                     is_outdated = False
@@ -423,8 +423,8 @@ class Refresh(Part):
 
         Another process that was suspended and lost its lock may have received new
         tokens for the same refresh token. The sessions then stay for `longest` seconds,
-        in which that process can write them. Tokens that were copied from another store
-        may be older than those of that store, so their sessions stay as well.
+        in which that process can write its tokens. Tokens that were copied from another
+        store may be older than those of that store, so their sessions stay as well.
         """
         latest = await self._records.load(stored.record_id)
         if latest is None or not _has_same_tokens(latest, stored):

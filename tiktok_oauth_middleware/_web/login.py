@@ -1,8 +1,8 @@
 """The login flow of one TikTok app: its steps, wired together.
 
 `begin_login` sends the browser to TikTok. `finish_login` answers the callback, with
-`conclude_login` for the steps that happen once, and `unfinished_login` for failed
-logins.
+`conclude_login` for the steps that happen once even if the callback is sent again, and
+`unfinished_login` for failed logins.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ _WRITE_SECONDS = 5
 class AppUsers(NamedTuple):
     """The app's own users, to whom TikTok accounts are connected."""
 
-    #: Returns the user who is signed in to the app; None if it has no connect path.
+    #: Returns the user who is signed in to the app. The field is None if the app has no
+    #: connect path.
     current_user: CurrentUser | None = None
     #: Asked before an account is connected.
     claim: Claim | None = None
@@ -65,13 +66,13 @@ class AppUsers(NamedTuple):
     announce: Callable[[Any], Any] | None = None
     #: Called instead if the account could not be connected; withdraws the claim.
     release: Callable[[Any], Any] | None = None
-    #: Finds the user to whom a login connects its account; None if none does. See
+    #: Finds the user to whom a login connects its account; None if no login does. See
     #: `ConnectingLogins`.
     find_user: FindUser | None = None
 
 
 class Connecting(NamedTuple):
-    """The parts that only connecting accounts needs; see `begin_connect`."""
+    """The parts that are needed only to connect accounts; see `begin_connect`."""
 
     app_users: AppUsers
     current_user: CurrentUser
@@ -105,7 +106,7 @@ class LoginFlow:
     on_login: OnLogin | None
     #: The parts for connecting accounts; None if the app has no such path.
     connecting: Connecting | None
-    #: Finds the user to whom a login connects its account; None if none does.
+    #: Finds the user to whom a login connects its account; None if no login does.
     find_user: FindUser | None
     transactions: LoginTransactions = field(init=False)
     #: Answers the login path.

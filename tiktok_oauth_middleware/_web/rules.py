@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
     from .mount import MountPoint
 
-#: Matches a path that may have further readings than itself and its lower case, as
-#: does "//": an unusual character, or a dot at the beginning or end of a segment.
+#: Matches a path that may have readings other than itself and its lower case: one with
+#: an unusual character, or with a dot at the beginning or end of a segment. A path with
+#: "//" may have them too, but is not matched.
 _ODD = re.compile(r"[^!$&'()*+,\-/0-9:=@A-Z_a-z~](?:(?<!\.)|(?<=/\.)|(?=/|\Z))")
 #: The longest path that is read, in characters, and the longest one with odd
 #: characters: a longer path counts as protected. gunicorn takes 4,094 bytes and nginx
@@ -77,7 +78,7 @@ class AppRules:
     ) -> bool:
         """Whether the rules require a login for any spelling of a path.
 
-        Below a mount point that does not contain the callback every path is protected:
+        Below a mount point that does not contain the callback, every path is protected:
         a client may have invented it, and apps without support for mount points then
         serve another path.
 
@@ -108,11 +109,11 @@ class AppRules:
         )
 
     def app_reads_once(self, app: object) -> bool:
-        """Whether `protects_reading` is False for a path that the server reads once.
+        """Whether `protects_reading` is False for paths that the server reads one way.
 
-        This means a request without a mount point, without a header that may be one,
-        and whose path needed no decoding. Nearly all requests are such; `readings`
-        yields nothing for them, unless the app changes paths by itself.
+        It does so if the request has no mount point and no header that may be one, and
+        if its path needed no decoding. Nearly all requests are such; `readings` yields
+        nothing for them, unless the app changes paths by itself.
         """
         structure = self._structure or self._inspected(app)
         if structure.prefixes:
@@ -164,10 +165,10 @@ class PathRules:
 
         Args:
             path: decoded, as the server gives it.
-            is_certain: False if rules may be written for such a path, but no framework
-                serves it in place of the requested one. The rule "/" then does not
-                count: either it protects the requested path already, or it does not
-                apply.
+            is_certain: False for a form of the path for which someone may have written
+                a rule, but which no framework serves in place of the requested path.
+                The rule "/" then does not count: either it protects the requested path
+                already, or it does not apply.
             public_path: the path to which `public` rules are applied, if not `path`.
         """
         path = path or "/"
@@ -210,7 +211,10 @@ class PathRules:
     def _protects_odd(
         self, path: str, public_path: str | None, *, is_certain: bool
     ) -> bool:
-        """Whether any spelling is protected; if there are rules, an unknown one is."""
+        """Whether any spelling is protected.
+
+        An unknown spelling counts as protected if there are `protect` rules.
+        """
         # Some programs read a path without a slash in front as a whole URL.
         if path[:1] != "/" or len(path) > _LONGEST_ODD:
             return bool(self._protect)

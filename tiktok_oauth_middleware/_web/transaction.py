@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _DOUBLE_CLICK_SECONDS = 3
 
 #: Why TikTok is to show its page, although it would reconnect the last account without
-#: one: "consent", since scopes are requested one by one, or the settings always ask;
+#: it: "consent", since scopes are requested one by one, or the settings always ask;
 #: "choose", so that the person can choose an account; "again", since TikTok granted
 #: fewer scopes than requested without showing its page. "" where it need not.
 Prompt = Literal["", "consent", "choose", "again"]
@@ -63,7 +63,8 @@ class LoginTransaction:
     #: Scopes requested one by one, besides those of the settings; joined by commas.
     requested: str
     prompt: Prompt = ""
-    #: The path that the app's ``on_login`` returned at the first of two trips, or "".
+    #: The path that the app's ``on_login`` returned after the first of two
+    #: trips to TikTok, or "".
     lands_on: str = ""
     #: A hash of the id of the app's user to whom the account is to be connected; "" for
     #: a login.
@@ -180,7 +181,7 @@ class LoginTransactions:
         Args:
             request: the request to answer.
             transaction: the transaction that begins.
-            others: further cookies, except those with a name of the transaction's.
+            others: further cookies; those named as the transaction's are left out.
 
         Returns:
             None if the transaction is too long for cookies.
@@ -231,7 +232,7 @@ class LoginTransactions:
         return -SERVER_CLOCK_SKEW <= age <= self.settings.login_lifetime
 
     def renewed(self, transaction: LoginTransaction, lands_on: str) -> LoginTransaction:
-        """Return a new transaction like one that ended, for TikTok's page again.
+        """Return a new transaction like one that ended, to show TikTok's page again.
 
         Args:
             transaction: the one that ended.

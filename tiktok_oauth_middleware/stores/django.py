@@ -110,7 +110,7 @@ class DjangoStore:
         )
 
     def rows(self, prefix: str) -> Iterator[list[tuple[str, bytes]]]:
-        """Yield the rows whose keys continue `prefix`, some at a time."""
+        """Yield the rows whose keys continue `prefix`, several at a time."""
         return rows_by_key(
             lambda key: run(self._rows.rows(self._connections, prefix, key)), prefix
         )
@@ -165,7 +165,7 @@ class DjangoStore:
             yield page
 
     async def arows(self, prefix: str) -> AsyncIterator[list[tuple[str, bytes]]]:
-        """Yield the rows whose keys continue `prefix`, some at a time."""
+        """Yield the rows whose keys continue `prefix`, several at a time."""
         found = self.rows(prefix)
         while page := await sync_to_async(lambda: next(found, None))():
             yield page

@@ -91,7 +91,7 @@ class MemoryStore:
             yield page
 
     def rows(self, prefix: str) -> Iterator[list[tuple[str, bytes]]]:
-        """Yield the rows whose keys begin with `prefix`, some at a time."""
+        """Yield the rows whose keys begin with `prefix`, several at a time."""
         keys = iter(self.keys(prefix))
         while page := [*islice(keys, ROWS)]:
             found = ((key, self.get(key)) for key in page)

@@ -191,7 +191,7 @@ class RedisStore:
             raise failure("read", error) from error
 
     def rows(self, prefix: str) -> Iterator[list[tuple[str, bytes]]]:
-        """Yield the rows whose keys begin with `prefix`, some at a time.
+        """Yield the rows whose keys begin with `prefix`, several at a time.
 
         Raises:
             StoreError: Redis failed.
@@ -336,7 +336,7 @@ class RedisStore:
             yield page
 
     async def arows(self, prefix: str) -> AsyncIterator[list[tuple[str, bytes]]]:
-        """Yield the rows whose keys begin with `prefix`, some at a time.
+        """Yield the rows whose keys begin with `prefix`, several at a time.
 
         Raises:
             StoreError: Redis failed.

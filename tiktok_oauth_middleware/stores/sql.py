@@ -133,7 +133,7 @@ class SQLStore:
         )
 
     def rows(self, prefix: str) -> Iterator[list[tuple[str, bytes]]]:
-        """Yield the rows whose keys continue `prefix`, some at a time."""
+        """Yield the rows whose keys continue `prefix`, several at a time."""
         connections = self._source.connections()
         return rows_by_key(
             lambda key: run(self._rows.rows(connections, prefix, key)), prefix
@@ -193,7 +193,7 @@ class SQLStore:
             yield page
 
     async def arows(self, prefix: str) -> AsyncIterator[list[tuple[str, bytes]]]:
-        """Yield the rows whose keys continue `prefix`, some at a time."""
+        """Yield the rows whose keys continue `prefix`, several at a time."""
         connections, after = self._source.loop_connections(), prefix
         while page := await self._rows.rows(connections, prefix, after):
             yield page

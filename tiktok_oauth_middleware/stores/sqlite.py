@@ -200,7 +200,7 @@ class SQLiteStore:
         return pages_by_key(lambda key: self._listed(_PAGE, key, prefix), prefix)
 
     def rows(self, prefix: str) -> Iterator[list[tuple[str, bytes]]]:
-        """Yield the rows whose keys continue `prefix`, some at a time."""
+        """Yield the rows whose keys continue `prefix`, several at a time."""
 
         def page(after: str) -> list[tuple[str, bytes]]:
             rows = self._selected(_ROWS, after, prefix)
@@ -224,7 +224,7 @@ class SQLiteStore:
         A statement that is being executed is finished first. A later call opens the
         same file again.
         """
-        with self._opening:  # a thread that connects now adds its connection to these
+        with self._opening:  # a thread that is just connecting adds its own first
             found = [reference() for reference in self._open_here.keyrefs()]
         connections = [connection for connection in found if connection is not None]
         self._begin()
@@ -244,7 +244,7 @@ class SQLiteStore:
         return self._write(swap)
 
     def _write(self, write: Callable[[sqlite3.Connection], T]) -> T:
-        """Return the result of a transaction; it may be called twice."""
+        """Return the result of `write`, a transaction; it may be called twice."""
         # SQLite serves waiting writers in no order and sleeps between tries, so some
         # would time out: the threads of one process queue for this lock first.
         deadline, writing = time.monotonic() + self._timeout, self._writing
@@ -398,7 +398,7 @@ def _as_bytes(value: object) -> bytes:
 
 
 class _SQLiteConnection:
-    """A connection of one thread, closed when the thread or the store is."""
+    """A connection of one thread, closed when the thread ends or the store closes."""
 
     __slots__ = ("__weakref__", "execute", "handle", "in_use")
 
@@ -431,8 +431,9 @@ def _close_collected(handle: sqlite3.Connection, process: int) -> None:
 _parents: list[sqlite3.Connection] = []
 
 
-#: Errors after which a write is tried on a new connection: one that was opened while
-#: the file could not be written stays read-only, or another thread closed the store.
+#: Errors after which a write is tried again on a new connection: the old one was opened
+#: while the file could not be written and stays read-only, or another thread closed the
+#: store.
 _WRITE_AGAIN_AFTER = ("SQLITE_READONLY", "ProgrammingError")
 #: Errors that persist on a connection even after the file has been repaired.
 _REOPEN_AFTER = (

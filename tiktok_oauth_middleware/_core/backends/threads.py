@@ -81,7 +81,7 @@ class ThreadBackend:
 
         A socket's timeout bounds a single read, so a peer that sends a byte now and
         then would block the request for ever. At the timeout the thread is left behind
-        and its result dropped. A thread costs about 60 us, once a login or refresh.
+        and its result dropped. A thread costs about 60 us, once per login or refresh.
 
         Inside `_shielding` an exception that interrupts the wait is raised later.
         """
@@ -92,7 +92,7 @@ class ThreadBackend:
                 outcome.value = call()
             end.set()
 
-        # With the request's context variables, which traces of the HTTP client read.
+        # With the request's context variables, which the HTTP client's tracing reads.
         thread = threading.Thread(
             target=copy_context().run, args=(work,), name="tiktok-call", daemon=True
         )
@@ -114,7 +114,7 @@ class ThreadBackend:
 
     @contextmanager
     def _shielding(self) -> Iterator[None]:
-        """Raise an exception that interrupts a call inside at the end of the block.
+        """At the end of the block, raise an exception that interrupted a call inside.
 
         A signal's handler raises in the main thread, and gevent's timeouts in any
         greenlet. TikTok sends new tokens only once, so the answer is awaited and stored
@@ -275,8 +275,8 @@ def _run_in_threads(
             _wait(end)
     finally:
         waiting.clear()
-        # Not by `Thread.join`: a join that a signal interrupted marks a thread as
-        # ended that still runs.
+        # Not by `Thread.join`: if a signal interrupts a join, the thread is marked as
+        # ended although it still runs.
         for thread, end in threads:
             if thread.ident is not None:  # `start` may have raised
                 _wait(end)
@@ -288,8 +288,8 @@ async def _wait_until(
     end: threading.Event, deadline: float, meanwhile: Meanwhile | None
 ) -> None:
     """Wait for an event, at most until a time of `time.monotonic`."""
-    # Not by `Thread.join`: a join that a signal interrupted marks a thread as ended
-    # that still runs.
+    # Not by `Thread.join`: if a signal interrupts a join, the thread is marked as ended
+    # although it still runs.
     step = _SIGNAL_SECONDS if meanwhile is None else MEANWHILE_SECONDS
     while not end.is_set() and (left := deadline - time.monotonic()) > 0:
         end.wait(min(left, step))
