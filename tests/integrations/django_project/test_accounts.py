@@ -397,7 +397,7 @@ def test_an_inactive_user_is_refused(accounts):
     assert accounts.fake.count("revoke") == 0
 
 
-@pytest.mark.parametrize("name", ["_account_of", "_note"])
+@pytest.mark.parametrize("name", ["_account_of", "_record_login"])
 def test_a_user_who_is_deleted_during_a_login(accounts, monkeypatch, name):
     """Nobody is signed in, and the page says that the login is over."""
     accounts.browser().log_in()
