@@ -58,7 +58,7 @@ _MILLISECONDS = 10**11
 class LoginFlowError(TikTokOAuthError):
     """A step of a login in a test failed, so the next step cannot follow."""
 
-    code = "login_did_not_go_on"
+    code = "login_flow"
 
 
 class ConsentRefused(LoginFlowError):
