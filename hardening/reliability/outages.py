@@ -150,6 +150,7 @@ def _signed_in(
 
 def _outage(redis: RedisServer, chance: Any, load: _Load, number: int) -> Outage:
     """Stop the store, start it again, and wait until all answers are good."""
+    load.wait_for_refresh()
     time.sleep(chance.uniform(0, 0.2))
     down = time.monotonic()
     if number % 2:
@@ -193,6 +194,15 @@ class _Load:
         self._stop.set()
         for shell in self._shells:
             shell.join()
+
+    def wait_for_refresh(self) -> None:
+        """Wait until TikTok gets a refresh token, for a second at most."""
+        before, began = self._presented(), time.monotonic()
+        while self._presented() == before and time.monotonic() < began + 1:
+            time.sleep(0.01)
+
+    def _presented(self) -> int:
+        return sum(map(len, self._fake.presented.copy().values()))
 
     def wait_for_calm(self, back: float) -> None:
         """Wait until no bad answer has come for a while."""
