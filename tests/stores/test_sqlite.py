@@ -190,6 +190,21 @@ def test_closed_during_a_call(store: SQLiteStore) -> None:
     assert store.keys("row") == ["row"]
 
 
+def test_closed_inside_a_call(store: SQLiteStore) -> None:
+    """A signal's handler can close the store inside a call of the same thread."""
+
+    def close_inside() -> None:
+        store.get("row")
+        with store._local.connection.in_use:
+            store.close()
+
+    thread = threading.Thread(target=close_inside, daemon=True)
+    thread.start()
+    thread.join(HANGS)
+    assert not thread.is_alive()
+    assert store.get("row") is None
+
+
 def test_connection_is_closed_with_its_thread(store: SQLiteStore) -> None:
     """A connection is closed when its thread ends."""
     for _ in range(5):

@@ -407,8 +407,9 @@ class _SQLiteConnection:
         #: Executes a read.
         self.execute = execute
         #: Held during a statement: closing the connection in another thread meanwhile
-        #: would end the process with a segmentation fault.
-        self.in_use = threading.Lock()
+        #: would end the process with a segmentation fault. The thread itself may close
+        #: it: a signal's handler runs inside a statement of the main thread.
+        self.in_use = threading.RLock()
         # Not in `__del__`: if both are collected in one cycle, Python 3.13 and newer
         # may finalize the handle first, and warn that it was not closed.
         weakref.finalize(self, _close_collected, handle, os.getpid()).atexit = False
