@@ -29,13 +29,28 @@ _KEY_LENGTH = 32
 _LEAST_ENTROPY_BITS = 80
 _LEAST_STEPS = 8
 _LONGEST_REDIRECT_URI = 511
-_PLACEHOLDERS = re.compile(
-    r"change.?me|replace.?me|your.?(secret|key)|placeholder|example|password|insecure"
-    r"|dummy|x{6}",
-    re.IGNORECASE,
+
+
+def _phrases(*phrases: str) -> str:
+    """Return a pattern of the phrases, with at most one character between words.
+
+    Each word is in small letters, in capitals, or capitalized: in any mixture of them,
+    one random key in a million holds ``dummy`` by chance.
+    """
+    return "|".join(
+        ".?".join(f"(?:{w}|{w.upper()}|{w.capitalize()})" for w in phrase.split())
+        for phrase in phrases
+    )
+
+
+_TEMPLATES = _phrases(
+    "change me", "replace me", "your secret", "your key", "placeholder"
 )
-_TEMPLATE = re.compile(
-    r"change.?me|replace.?me|your.?(secret|key|client)|placeholder|x{6}", re.IGNORECASE
+_TEMPLATE = re.compile(rf"{_TEMPLATES}|{_phrases('your client', 'xxxxxx')}")
+_PLACEHOLDERS = re.compile(
+    rf"{_TEMPLATES}|{_phrases('example', 'password', 'insecure', 'xxxxxx')}"
+    # A word of five letters counts only where a word begins.
+    rf"|(?<![A-Za-z0-9])(?:{_phrases('dummy')})"
 )
 _URI_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+/?|/")
 _RULE = re.compile(r"/[^?#%\\\x00-\x1f\x7f]*")

@@ -690,6 +690,9 @@ BAD_KEYS = {
     "example": "this-is-an-example-key-of-my-app-42",
     "password": "MyPassword123MyOtherWord456TheEnd7",
     "insecure": "django-insecure-7Qw2eR5tY8uI1oP4aS6",
+    "words in one": "yourSecretKeyGoesHere7Qw2eR5tY8uI1oP",
+    "a dummy in capitals": "APP_DUMMY_7Qw2eR5tY8uI1oP4aS6dF9gH3jK0l",
+    "crosses": "7Qw2eR5tY8uI1oPxxxxxxxxxx4aS6dF9gH3jK0l",
     "dummy": "dummy-7Qw2eR5tY8uI1oP4aS6dF9gH3jK0l",
     "the client secret": CLIENT_SECRET,
 }
@@ -769,6 +772,23 @@ def test_random_key_is_taken(make_key):
     for _ in range(200):
         key = make_key(rng)
         assert make(secret_keys=[key]).secret_keys == (key,)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "q3Vt0dUMmyZk7_Rb2wLhX9cN4sEgPj1fAoT8iYuK5mQ",
+        "q3Vt0dummyZk7-Rb2wLhX9cN4sEgPj1fAoT8iYuK5mQ",
+        "q3Vt0xXxXxXZk7_Rb2wLhX9cN4sEgPj1fAoT8iYuK5mQ",
+        "q3Vt0YoUrkEyZk7_Rb2wLhX9cN4sEgPj1fAoT8iYuK5m",
+    ],
+    ids=["mixed", "within a word", "crosses", "two words"],
+)
+def test_random_key_that_spells_a_word_by_chance_is_taken(key):
+    """Letters of a random key that spell a placeholder by chance are accepted; one key
+    in a million held ``dummy`` in some mixture of small and capital letters.
+    """
+    assert make(secret_keys=[key]).secret_keys == (key,)
 
 
 def test_key_made_as_the_message_says_is_taken():
