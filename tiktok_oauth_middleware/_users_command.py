@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol, TextIO
 from ._core.progress import Progress
 from ._core.redact import one_line
 from .settings.rows import DAY
-from .stores.base import ROWS
+from .stores.paging import ROWS
 
 #: Exit code of a program that SIGINT ended: 128 + 2.
 INTERRUPTED = 130

@@ -21,7 +21,7 @@ from tiktok_oauth_middleware import (
 )
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._session.cookie import record_id
-from tiktok_oauth_middleware.stores.base import lock_row
+from tiktok_oauth_middleware.stores.swap_locks import lock_row
 
 from ..conftest import API, RedisOfManyLoops, World, another_core, kept
 from ..support.patience import HANGS

@@ -28,7 +28,7 @@ from tiktok_oauth_middleware import (
     TikTokOAuthWSGIMiddleware,
 )
 from tiktok_oauth_middleware._core.leases import LEASE_SECONDS
-from tiktok_oauth_middleware.stores.base import SwapLock
+from tiktok_oauth_middleware.stores.swap_locks import SwapLock
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 from tiktok_oauth_middleware.testing.fake import ConnectionLost
 from tiktok_oauth_middleware.testing.server import StandIn

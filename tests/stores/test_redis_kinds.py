@@ -25,7 +25,7 @@ from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.stores import open_store
-from tiktok_oauth_middleware.stores.base import lock_row
+from tiktok_oauth_middleware.stores.swap_locks import lock_row
 from tiktok_oauth_middleware.testing.stores import (
     _LONG,
     AsyncStoreContract,

@@ -165,7 +165,7 @@ print(sorted({"sqlite3", "redis", "asyncio", "anyio"} & set(sys.modules)))
 
 
 def test_importing_loads_nothing_heavy() -> None:
-    """Neither the memory store nor the shared part loads SQLite, Redis or asyncio."""
+    """Neither the protocols nor the memory store load SQLite, Redis or asyncio."""
     report = subprocess.run(
         [sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True
     )

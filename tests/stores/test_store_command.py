@@ -27,7 +27,7 @@ from tiktok_oauth_middleware._session.record import Session, UserRecord
 from tiktok_oauth_middleware._session.records import Records, VersionedRecord
 from tiktok_oauth_middleware.settings.options import TikTokSettings
 from tiktok_oauth_middleware.stores import open_store
-from tiktok_oauth_middleware.stores.base import PAGE, ROWS
+from tiktok_oauth_middleware.stores.paging import PAGE, ROWS
 
 from ..support.patience import HANGS
 from ..support.ports import free_port

@@ -22,7 +22,7 @@ from tiktok_oauth_middleware._users_command import (
     Sweep,
     list_users,
 )
-from tiktok_oauth_middleware.stores.base import ROWS
+from tiktok_oauth_middleware.stores.paging import ROWS
 
 USERS = 5_000
 SOME = 600

@@ -1,4 +1,4 @@
-"""The protocols of a store, and code that our stores share.
+"""The protocols of a store: which methods it has, and what they promise.
 
 A store keeps rows of bytes by key, each until it expires. It has four methods, chosen
 so that every flow is one read and one swap: a caller replaces a row only by naming the
@@ -11,18 +11,9 @@ declares when its calls may block (``waits``, see `Store`).
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-)
-from typing import Any, Literal, Protocol, TypeVar
-
-from tiktok_oauth_middleware._core.log import logger as log
-from tiktok_oauth_middleware.errors import StoreError
-
-T = TypeVar("T")
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Literal, Protocol
 
 #: How long the calls of a store may block the thread they are made in.
 Waits = Literal["never", "writes", "always"]
@@ -164,172 +155,8 @@ class AsyncStore(Protocol):
         """Close connections and files; the rows stay."""
 
 
-# --- what our stores share ---------------------------------------------------------
-
-#: Keys in a page of `Paging.pages`.
-PAGE = 1000
-#: Rows in a page of `RowPaging.rows`: a record with 50 sessions has 4 kB.
-ROWS = 250
-#: Rows of one statement that writes many.
-BATCH = 100
-#: The most expired rows that a sweep deletes, and the swaps from one sweep to the next.
-SWEPT_ROWS, SWEEP_EVERY = 100, 32
-
-
-def pages_by_key(
-    page: Callable[[str], list[str]], after: str, length: int = PAGE
-) -> Iterator[list[str]]:
-    """Yield the pages of a store that lists its keys in order.
-
-    Args:
-        page: Returns the next keys after one, in order; fewer than `length` at the end.
-        after: The key after which to begin.
-        length: Keys in a full page.
-    """
-    while True:
-        keys = page(after)
-        if keys:
-            yield keys
-            after = keys[-1]
-        if len(keys) < length:
-            return
-
-
-def rows_by_key(
-    page: Callable[[str], list[tuple[str, bytes]]], after: str
-) -> Iterator[list[tuple[str, bytes]]]:
-    """Yield the pages of a store that lists its rows in the order of their keys.
-
-    Args:
-        page: Returns the next rows after a key, in order; fewer than `ROWS` at the end.
-        after: The key after which to begin.
-    """
-    while True:
-        rows = page(after)
-        if rows:
-            yield rows
-            after = rows[-1][0]
-        if len(rows) < ROWS:
-            return
-
-
-def in_batches(items: Sequence[T], length: int = BATCH) -> Iterator[Sequence[T]]:
-    """Yield a sequence in parts of `length` items; the last may be shorter."""
-    for start in range(0, len(items), length):
-        yield items[start : start + length]
-
-
 def refuse_empty_swap(old: bytes | None, new: bytes | None) -> None:
-    """Raise ValueError for a swap from nothing to nothing."""
+    """Raise the ValueError of `Store.compare_and_set` for a swap of None for None."""
     if old is None and new is None:
         message = "old and new are both None; a swap must create, replace or delete"
         raise ValueError(message)
-
-
-def lock_row(key: str) -> str:
-    """Return the row that stands for the lock of `key`.
-
-    Our keys carry a ``{hash tag}``; what is appended leaves the row in the same slot
-    of a Redis cluster (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags).
-    """
-    return f"{key}:lock"
-
-
-def lock_owner() -> bytes:
-    """Return a random name, unique to one holder of a lock."""
-    return os.urandom(16)
-
-
-class SwapLock:
-    """A lock built on a store's swap: a row that names its owner until it expires."""
-
-    def __init__(self, store: Store, key: str, ttl: float) -> None:
-        self._store = store
-        self._row = lock_row(key)
-        self._owner = lock_owner()
-        self._ttl = ttl
-        self._held = False
-
-    def __enter__(self) -> bool:
-        """Return whether the lock was obtained."""
-        self._held = self._store.compare_and_set(
-            self._row, None, self._owner, self._ttl
-        )
-        return self._held
-
-    def renew(self, ttl: float) -> bool:
-        """Hold the lock for `ttl` seconds from now; False if it was lost already."""
-        return self._store.compare_and_set(self._row, self._owner, self._owner, ttl)
-
-    def __exit__(self, *_: object) -> None:
-        """Release the lock, if it is still ours."""
-        if not self._held:
-            return
-        # The work under the lock is done: a failure to release the lock must not
-        # replace its result or its error. The next holder waits until the lease ends.
-        try:
-            self._store.compare_and_set(self._row, self._owner, None, 0)
-        except StoreError as error:
-            log_unreleased(error)
-
-
-class SwapsInLoop(Protocol):
-    """A store whose swap is awaited."""
-
-    async def acompare_and_set(
-        self, key: str, old: bytes | None, new: bytes | None, ttl: float
-    ) -> bool:
-        """Replace `old` with `new` atomically; see `Store.compare_and_set`."""
-        ...
-
-
-class AsyncSwapLock:
-    """`SwapLock`, for a store that is used in an event loop."""
-
-    def __init__(self, store: SwapsInLoop, key: str, ttl: float) -> None:
-        self._store = store
-        self._row = lock_row(key)
-        self._owner = lock_owner()
-        self._ttl = ttl
-        self._held = False
-
-    async def __aenter__(self) -> bool:
-        """Return whether the lock was obtained."""
-        swap = self._store.acompare_and_set
-        self._held = await swap(self._row, None, self._owner, self._ttl)
-        return self._held
-
-    async def renew(self, ttl: float) -> bool:
-        """Hold the lock for `ttl` seconds from now; False if it was lost already."""
-        swap = self._store.acompare_and_set
-        return await swap(self._row, self._owner, self._owner, ttl)
-
-    @property
-    def renew_blocking(self) -> Callable[[float], bool] | None:
-        """The function that renews the lock from a thread, while the loop is busy.
-
-        None if the store cannot block: see its ``has_blocking_methods``.
-        """
-        if not getattr(self._store, "has_blocking_methods", False):
-            return None
-        store: Any = self._store
-        row, owner = self._row, self._owner
-        return lambda ttl: bool(store.compare_and_set(row, owner, owner, ttl))
-
-    async def __aexit__(self, *_: object) -> None:
-        """Release the lock, if it is still ours."""
-        from anyio import CancelScope
-
-        if not self._held:
-            return
-        # A cancelled task must release it, too, or the next would wait for the lease.
-        with CancelScope(shield=True):
-            try:
-                await self._store.acompare_and_set(self._row, self._owner, None, 0)
-            except StoreError as error:
-                log_unreleased(error)
-
-
-def log_unreleased(error: StoreError) -> None:
-    """Log that a lock stays until its lease ends."""
-    log.warning("a lock could not be released and will expire by itself: %s", error)

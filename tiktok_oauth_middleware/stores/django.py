@@ -14,10 +14,12 @@ from typing import ClassVar
 
 from tiktok_oauth_middleware._core.backends.base import run
 
-from .base import SwapLock, Waits, pages_by_key, rows_by_key
+from .base import Waits
 from .django_connections import DjangoConnections
 from .django_statements import batch_statements_for, statements_for
+from .paging import pages_by_key, rows_by_key
 from .registry import missing_library
+from .swap_locks import SwapLock
 from .table import Rows
 
 try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from .base import PAGE, ROWS, SWEPT_ROWS
+from .paging import PAGE, ROWS, SWEPT_ROWS
 from .table import SERVER_TIME, Statement
 
 _STATEMENTS = {

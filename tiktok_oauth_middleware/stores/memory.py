@@ -19,7 +19,9 @@ from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.log import logger as log
 from tiktok_oauth_middleware._core.workers import several_workers
 
-from .base import PAGE, ROWS, SwapLock, Waits, refuse_empty_swap
+from .base import Waits, refuse_empty_swap
+from .paging import PAGE, ROWS
+from .swap_locks import SwapLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -33,15 +33,8 @@ from urllib.parse import urlsplit
 from tiktok_oauth_middleware._core.secret import Secret, reveal
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 
-from .base import (
-    PAGE,
-    ROWS,
-    AsyncSwapLock,
-    SwapLock,
-    Waits,
-    in_batches,
-    refuse_empty_swap,
-)
+from .base import Waits, refuse_empty_swap
+from .paging import PAGE, ROWS, in_batches
 from .redis_connections import (
     MARK,
     RedisConnections,
@@ -53,6 +46,7 @@ from .redis_connections import (
 from .redis_errors import failure, is_reply
 from .registry import missing_library
 from .shared_reads import ReadResult, SharedReads
+from .swap_locks import AsyncSwapLock, SwapLock
 
 if TYPE_CHECKING:
     from collections.abc import (

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tiktok_oauth_middleware._core.backends.base import run
 
-from .base import AsyncSwapLock, SwapLock, Waits, pages_by_key, rows_by_key
+from .base import Waits
+from .paging import pages_by_key, rows_by_key
 from .sql_connections import ConnectionSource
 from .sql_statements import batch_statements_for, make_table, statements_for
+from .swap_locks import AsyncSwapLock, SwapLock
 from .table import Rows
 
 if TYPE_CHECKING:

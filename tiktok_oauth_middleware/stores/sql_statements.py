@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .base import PAGE, ROWS, SWEPT_ROWS
+from .paging import PAGE, ROWS, SWEPT_ROWS
 from .table import MARK_BYTES, SERVER_TIME, Statement
 
 if TYPE_CHECKING:

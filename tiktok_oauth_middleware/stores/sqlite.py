@@ -30,16 +30,14 @@ from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.log import logger as log
 from tiktok_oauth_middleware.errors import StoreError
 
-from .base import (
+from .base import Waits, refuse_empty_swap
+from .paging import (
     PAGE,
     ROWS,
     SWEEP_EVERY,
     SWEPT_ROWS,
-    SwapLock,
-    Waits,
     in_batches,
     pages_by_key,
-    refuse_empty_swap,
     rows_by_key,
 )
 from .sqlite_file import (
@@ -51,6 +49,7 @@ from .sqlite_file import (
     open_file,
     raise_store_error,
 )
+from .swap_locks import SwapLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -25,13 +25,14 @@ from tiktok_oauth_middleware._core import jitter
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware.errors import StoreError
 
-from .base import BATCH, SWEEP_EVERY, in_batches, refuse_empty_swap
+from .base import refuse_empty_swap
 from .database_errors import (
     ConflictError,
     ConnectionLostError,
     ExecutionError,
     store_error,
 )
+from .paging import BATCH, SWEEP_EVERY, in_batches
 
 # In UTC: local time repeats an hour when daylight saving ends.
 _MYSQL_TIME = "(timestampdiff(microsecond, '1970-01-01', utc_timestamp(3)) div 1000)"
