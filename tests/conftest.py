@@ -1,6 +1,6 @@
 """Shared fixtures: settings, a clock, the stand-in, stores, and browsers.
 
-`world` builds an app for one combination of shell and store; a test that uses it runs
+`world` builds an app for one combination of interface and store; a test that uses it runs
 on all combinations.
 """
 
@@ -188,7 +188,8 @@ class Browser:
 class World:
     """An app with a stand-in and a store; `browser` opens a new browser."""
 
-    shell: str
+    #: WSGI, or ASGI on the event loop of this name: "wsgi", "asyncio" or "trio".
+    interface: str
     settings: TikTokSettings
     tiktok: FakeTikTok
     store: Any
@@ -208,7 +209,7 @@ class World:
             "clock": self.clock,
             **self.further,
         }
-        if self.shell == "wsgi":
+        if self.interface == "wsgi":
             # Building one takes longer than a login.
             flask = copy.copy(_built_flask_app())
             flask.wsgi_app = TikTokOAuthWSGIMiddleware(
@@ -220,7 +221,7 @@ class World:
         return self
 
     def browser(self, **cookies: str) -> Browser:
-        if self.shell == "wsgi":
+        if self.interface == "wsgi":
             transport = httpx2.WSGITransport(app=self.app.wsgi_app)
             client = httpx2.Client(transport=transport, base_url=ORIGIN)
             self.stack.enter_context(client)
@@ -228,7 +229,7 @@ class World:
             from .support.asgi_client import AppClient
 
             client = self.stack.enter_context(
-                AppClient(self.app, base_url=ORIGIN, backend=self.shell)
+                AppClient(self.app, base_url=ORIGIN, backend=self.interface)
             )
         client.cookies.update(cookies)
         return Browser(client, self)
@@ -518,7 +519,8 @@ def kept(world: World, open_id: str | None = None) -> Any:
 
 
 @pytest.fixture(params=["asyncio", "trio", "wsgi"])
-def shell(request: pytest.FixtureRequest) -> str:
+def interface(request: pytest.FixtureRequest) -> str:
+    """Return how the server calls the app, see `World.interface`."""
     return request.param
 
 
@@ -529,10 +531,14 @@ def tiktok(settings: TikTokSettings, clock: Clock) -> FakeTikTok:
 
 @pytest.fixture
 def world(
-    shell: str, store: Any, settings: TikTokSettings, tiktok: FakeTikTok, clock: Clock
+    interface: str,
+    store: Any,
+    settings: TikTokSettings,
+    tiktok: FakeTikTok,
+    clock: Clock,
 ) -> Iterator[World]:
     with ExitStack() as stack:
-        yield World(shell, settings, tiktok, store, clock, [], stack).start()
+        yield World(interface, settings, tiktok, store, clock, [], stack).start()
 
 
 @pytest.fixture

@@ -119,8 +119,8 @@ def _bars(rows: Sequence[Row]) -> str:
     title = "CPU time added to a request, in microseconds (logarithmic)"
     parts, y = [_text(left, top - 4, title, ' font-weight="bold"')], top + 18.0
     for row in rows:
-        shell = row.curve.partition(", ")[2]
-        parts.append(_text(left, y, f"{shell}: {row.what}"))
+        interface = row.curve.partition(", ")[2]
+        parts.append(_text(left, y, f"{interface}: {row.what}"))
         for cost, name, colour in (
             (row.ours or 0, "ours", _OURS),
             (row.peer or 0, row.peer_name, _PEER),

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-#: Flows are the same code for all shells and stores, so WSGI with memory is enough.
+#: Flows are the same code for all interfaces and stores, so WSGI with memory is enough.
 _CHOSEN = "not (asyncio or trio or sqlite or redis)"
 _OPTIONS = ["-qq", "--no-header", "-p", "no:randomly", "-k", _CHOSEN]
 _COOKIES = ["properties/test_parsers.py", "flows/test_journey.py"]

@@ -74,7 +74,7 @@ def _flood(plan: Plan, logins: int, seed: int, pipe: Any) -> None:
 
 
 async def _begin(wsgi: Wsgi, asgi: Asgi, chance: random.Random, logins: int) -> int:
-    """Begin logins through both shells; return how many were not sent to TikTok."""
+    """Begin logins through both interfaces; return how many were not sent to TikTok."""
     refused = 0
     for number in range(logins):
         cookie = _junk(chance) if number % 10 == 0 else ""

@@ -173,17 +173,17 @@ def _disconnects(args: Run) -> Result:
     wrong: list[str] = []
     with opened("sqlite") as url, StandIn(fake) as stand_in:
         plan = plan_for(url, stand_in)
-        shells = {"wsgi": _by_threads(plan, clock), "asgi": _by_tasks(plan, clock)}
+        interfaces = {"wsgi": _by_threads(plan, clock), "asgi": _by_tasks(plan, clock)}
         app = Wsgi(plan, clock)
         for name in _FAULTS:
             for has_ended in (False, True):
-                for shell, post in shells.items():
+                for interface, post in interfaces.items():
                     cookie = log_in(app, fake, person(1))
                     clock.value += LIFE + 10 if has_ended else 10
                     _fail(fake, name, has_ended=has_ended)
                     began = time.monotonic()
                     answer = post(cookie)
-                    case = f"{name}/{'ended' if has_ended else 'good'}/{shell}"
+                    case = f"{name}/{'ended' if has_ended else 'good'}/{interface}"
                     took[case] = time.monotonic() - began
                     fake.clear_faults()
                     if not _is_out(answer) or app.ask(cookie).who[0]:

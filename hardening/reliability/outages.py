@@ -24,7 +24,7 @@ from .figure import Result, Run
 from .world import Answer, Asgi, Plan, Watcher, Wsgi, log_in, person, watcher
 
 _USERS = 200
-#: The rate of each shell.
+#: The rate of each interface.
 _EACH_SECOND = 25
 _THREADS = 100
 #: The lifetime of a token. The leeway, a tenth of it, is longer than the life of a lock
@@ -170,7 +170,7 @@ def _outage(redis: RedisServer, chance: Any, load: _Load, number: int) -> Outage
 
 
 class _Load:
-    """Requests at a steady rate to both shells, until the end of the context."""
+    """Requests at a steady rate to both interfaces, until the end of the context."""
 
     def __init__(
         self, plan: Plan, app: Wsgi, fake: Watcher, cookies: list[str]
@@ -181,19 +181,19 @@ class _Load:
         self._cookies = cookies
         self.seen: list[Seen] = []
         self._stop = threading.Event()
-        self._shells = [
+        self._interfaces = [
             threading.Thread(target=self._threads),
             threading.Thread(target=lambda: asyncio.run(self._tasks())),
         ]
 
     def __enter__(self) -> None:
-        for shell in self._shells:
-            shell.start()
+        for interface in self._interfaces:
+            interface.start()
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        for shell in self._shells:
-            shell.join()
+        for interface in self._interfaces:
+            interface.join()
 
     def wait_for_refresh(self) -> None:
         """Wait until TikTok gets a refresh token, for a second at most."""
@@ -213,7 +213,7 @@ class _Load:
             if time.monotonic() - max(last, back) > _CALM_SECONDS:
                 return
 
-    # --- the two shells ------------------------------------------------------------
+    # --- the two interfaces --------------------------------------------------------
 
     def _threads(self) -> None:
         with ThreadPoolExecutor(_THREADS) as pool:
@@ -238,7 +238,7 @@ class _Load:
         number = 0
         while not self._stop.is_set():
             await asyncio.sleep(1 / _EACH_SECOND)
-            # In reverse order, so that both shells refresh each user's token.
+            # In reverse order, so that both interfaces refresh each user's token.
             number += 1
             task = asyncio.create_task(self._one_task(app, -number % _USERS))
             running.add(task)

@@ -1,8 +1,8 @@
 """The parts of every figure: users, a recording stand-in, an app, and clients.
 
-An app is called in-process, through the shell's own protocol, so that the middleware
-and its store are measured, and no server. A `Plan` has plain values, so that it can be
-sent to processes that build the same app.
+An app is called in-process, as ASGI or WSGI says, so that the middleware and its
+store are measured, and no server. A `Plan` has plain values, so that it can be sent to
+processes that build the same app.
 """
 
 from __future__ import annotations

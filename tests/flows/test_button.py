@@ -21,7 +21,7 @@ def store(clock):
 def button_of(world, browser=None, **options):
     """Return the button that a request's `TikTokAuth` gives."""
     seen = []
-    app = world.app.wsgi_app if world.shell == "wsgi" else world.app
+    app = world.app.wsgi_app if world.interface == "wsgi" else world.app
     inner = app.app
 
     def wsgi(environ, start_response):
@@ -33,7 +33,7 @@ def button_of(world, browser=None, **options):
             seen.append(scope["tiktok"].login_button(**options))
         await inner(scope, receive, send)
 
-    app.app = wsgi if world.shell == "wsgi" else asgi
+    app.app = wsgi if world.interface == "wsgi" else asgi
     (browser or world.browser()).get("/")
     app.app = inner
     return seen[-1]

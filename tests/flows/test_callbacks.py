@@ -427,7 +427,7 @@ class TestAtOnce:
             first = pool.submit(finish, 0)
             gate.wait()
             second = pool.submit(finish, 1)
-            if world.shell != "wsgi":
+            if world.interface != "wsgi":
                 # A waiting request does not block others.
                 assert raw.another().ask("GET", "/").status == 200
             assert not first.done()
@@ -448,7 +448,7 @@ class TestAtOnce:
             return visitor.ask("GET", path, query=query)
 
         elsewhere = World(
-            world.shell,
+            world.interface,
             world.settings,
             world.tiktok,
             world.store,
@@ -467,14 +467,14 @@ class TestAtOnce:
         assert world.count("authorization_code") == 1
 
 
-@pytest.mark.parametrize("shell", ["asyncio"])
-async def test_cancelled(settings, clock, tiktok, anyio_backend, shell):
+@pytest.mark.parametrize("interface", ["asyncio"])
+async def test_cancelled(settings, clock, tiktok, anyio_backend, interface):
     """A login is finished even if the server cancels the request; a later callback
     shows the result.
     """
     store = MemoryStore(clock=clock)
     with ExitStack() as stack:
-        world = World(shell, settings, tiktok, store, clock, [], stack).start()
+        world = World(interface, settings, tiktok, store, clock, [], stack).start()
 
         async def ask(path, query, cookies=()):
             line = "; ".join(cookies).encode()
@@ -926,21 +926,21 @@ class Story:
             assert visitor.open_id is None, "a session that had ended lives"
 
 
-@pytest.mark.parametrize("shell", ["wsgi", "asyncio"])
+@pytest.mark.parametrize("interface", ["wsgi", "asyncio"])
 @settings(
     max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(events=EVENTS)
-def test_any_order(shell, events):
+def test_any_order(interface, events):
     """Any order of events leads to one exchange and one session of one browser."""
     clock = Clock()
     options = make_settings()
     with ExitStack() as stack:
         tiktok = FakeTikTok.for_settings(options, clock=clock)
         store = MemoryStore(clock=clock)
-        world = World(shell, options, tiktok, store, clock, [], stack).start()
+        world = World(interface, options, tiktok, store, clock, [], stack).start()
         with opened(world) as raw:
             story = Story(world, raw)
             for event, more in events:

@@ -440,7 +440,7 @@ def test_connect_url(site):
     """`TikTokAuth.connect_url` returns the connect path with the path to return to."""
     from tiktok_oauth_middleware.auth import TikTokAuth
 
-    mounted = site.app.wsgi_app if site.shell == "wsgi" else site.app
+    mounted = site.app.wsgi_app if site.interface == "wsgi" else site.app
     auth = TikTokAuth.of(None, mounted._core.mount_points.at(""))
     assert auth.connect_url() == CONNECT
     url = auth.connect_url(next="/x?y=1", scopes=["video.upload"])
@@ -453,7 +453,7 @@ def test_connect_url(site):
 def test_async_current_user(world):
     """Under ASGI ``current_user`` may be an async def, under WSGI it may not."""
     world.further = {"current_user": async_current_user}
-    if world.shell == "wsgi":
+    if world.interface == "wsgi":
         with pytest.raises(ConfigurationError, match="async def"):
             world.with_settings(connect_path=CONNECT)
         return

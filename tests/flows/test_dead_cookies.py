@@ -205,7 +205,7 @@ def wrapped(world, headers, before=lambda: None):
         await send({"type": "http.response.body", "body": b"text"})
         assert start["headers"] is head
 
-    if world.shell == "wsgi":
+    if world.interface == "wsgi":
         return TikTokOAuthWSGIMiddleware(wsgi, world.settings, **options)
     return TikTokOAuthMiddleware(asgi, world.settings, **options)
 
@@ -213,7 +213,7 @@ def wrapped(world, headers, before=lambda: None):
 def ask(world, cookie, headers, before=lambda: None):
     with Visitors() as visitors:
         app = wrapped(world, headers, before)
-        visitor = visitors.knock(app, is_wsgi=world.shell == "wsgi")
+        visitor = visitors.knock(app, is_wsgi=world.interface == "wsgi")
         visitor.cookies = {SESSION: cookie}
         return visitor.ask("GET", "/")
 

@@ -408,8 +408,8 @@ class TestCallback:
         everything(world)
         assert {event.name for event in world.events} == NAMES
 
-    @pytest.mark.parametrize("shell", ["asyncio", "trio"], indirect=True)
-    def test_async(self, world, shell):
+    @pytest.mark.parametrize("interface", ["asyncio", "trio"], indirect=True)
+    def test_async(self, world, interface):
         """Under ASGI a callback may be an async def: it is awaited, in order."""
         report = []
 
@@ -436,7 +436,7 @@ class TestCallback:
         """If a callback raises, the request still succeeds; the log names it and no
         secret.
         """
-        if kind == "async" and world.shell == "wsgi":
+        if kind == "async" and world.interface == "wsgi":
             kind = "sync"
         seen = []
 

@@ -42,7 +42,7 @@ def app_of(world, decide):
 
     It is called before the response begins, and can call `guard` as frameworks do.
     """
-    if world.shell == "wsgi":
+    if world.interface == "wsgi":
 
         def app(environ, start_response):
             status, headers, body = decide(environ["tiktok.auth"])
@@ -145,7 +145,7 @@ class TestReplaced:
         answer = raw.ask(method, "/x", headers=PAGE)
         assert (answer.status, answer.one("x-own")) == (200, "yes")
 
-    @pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
+    @pytest.mark.parametrize("interface", ["wsgi"], indirect=True)
     def test_response_started_again(self, world, raw):
         """A WSGI app that starts its response again with exc_info withdraws its refusal."""
 
@@ -168,7 +168,7 @@ class TestReplaced:
 class TestSockets:
     """WebSockets, which a guard refuses before they are accepted."""
 
-    pytestmark = pytest.mark.parametrize("shell", ["asyncio"], indirect=True)
+    pytestmark = pytest.mark.parametrize("interface", ["asyncio"], indirect=True)
 
     def connect(self, world, raw, *messages, extensions=()):
         async def app(scope, receive, send):
@@ -428,7 +428,7 @@ class TestForms:
 
 
 class Broken:
-    """A store that cannot be reached, for both shells."""
+    """A store that cannot be reached, for both interfaces."""
 
     def get(self, key):
         raise OSError
@@ -471,7 +471,7 @@ class TestCORS:
     def test_odd_value(self, world, raw, value):
         """A value with characters that a header may not contain is left out."""
         sent = [("access-control-allow-origin", value), ("vary", value)]
-        if world.shell == "wsgi":
+        if world.interface == "wsgi":
             app_of(world, answers(status=401, headers=sent))
         else:
             app_of(world, answers(status=401, headers=[(n, "x") for n, _ in sent]))
@@ -585,7 +585,7 @@ class TestCORS:
         world.with_settings(protect=["/"])
         app_of(world, lambda auth: (204, CORS, b""))
         asked = {"headers": PREFLIGHT, "body": b"_method=DELETE"}
-        if world.shell == "wsgi":  # WSGI has a length
+        if world.interface == "wsgi":  # WSGI has a length
             assert raw.ask("OPTIONS", "/x", **asked).status == 401
             return
         inner, seen = world.app.app, []
@@ -611,7 +611,7 @@ class TestCORS:
         assert raw.ask("OPTIONS", "/x", headers=PREFLIGHT).status == 204
         assert seen == [False]
 
-    @pytest.mark.parametrize("shell", ["asyncio", "trio"], indirect=True)
+    @pytest.mark.parametrize("interface", ["asyncio", "trio"], indirect=True)
     def test_socket_is_not_a_preflight(self, world, raw):
         """A WebSocket with the headers of a preflight is refused."""
         world.with_settings(protect=["/"])

@@ -1,4 +1,4 @@
-"""The steps of a login in the order of a browser's requests, on every shell and
+"""The steps of a login in the order of a browser's requests, on every interface and
 store.
 """
 

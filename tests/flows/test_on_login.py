@@ -98,7 +98,7 @@ class TestGoesOn:
         tokens = TikTokTokens(
             decided.settings, decided.store, transport=decided.tiktok.transport
         )
-        if decided.shell == "wsgi":
+        if decided.interface == "wsgi":
             tokens.forget(decided.tiktok.people[0].open_id)
         else:
             anyio.run(tokens.aforget, decided.tiktok.people[0].open_id)
@@ -510,7 +510,7 @@ class TestFails:
         assert answer.headers["location"] == "/private"
 
     # In a test client's event loop, such an exception ends the loop.
-    @pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
+    @pytest.mark.parametrize("interface", ["wsgi"], indirect=True)
     def test_exit(self, decided, decider):
         """Exceptions that end the process are not caught."""
         decider.error = KeyboardInterrupt()
@@ -533,7 +533,7 @@ def event_loop():
     return ""
 
 
-@pytest.mark.parametrize("shell", ["asyncio", "trio"], indirect=True)
+@pytest.mark.parametrize("interface", ["asyncio", "trio"], indirect=True)
 class TestASGI:
     def test_async(self, world):
         """on_login may be an ``async def``, which runs in the request's event loop."""
@@ -544,7 +544,7 @@ class TestASGI:
 
         world.further["on_login"] = on_login
         location = world.start().browser().log_in().headers["location"]
-        assert location == f"/{world.shell}"
+        assert location == f"/{world.interface}"
 
     def test_async_refuses(self, world):
         """An ``async def`` can refuse a login like a plain function."""
@@ -714,7 +714,7 @@ class TestInstalled:
 
 
 # User code cannot raise Trio's Cancelled.
-@pytest.mark.parametrize("shell", ["asyncio"], indirect=True)
+@pytest.mark.parametrize("interface", ["asyncio"], indirect=True)
 def test_raises_cancelled(world):
     """An asyncio CancelledError without a cancellation refuses the login."""
 

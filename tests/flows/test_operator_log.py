@@ -575,7 +575,7 @@ class TestFailingReceiver:
             case "meter":
                 meter = SimpleNamespace(count=fail, count_error=fail)
                 world.start()
-                app = world.app if world.shell != "wsgi" else world.app.wsgi_app
+                app = world.app if world.interface != "wsgi" else world.app.wsgi_app
                 app._core._emit._meter = meter
             case "callback":
                 world.events = SimpleNamespace(append=fail)
@@ -610,7 +610,7 @@ class TestFailingReceiver:
         assert browser.log_in(deny=True).status_code == 403
 
 
-@pytest.mark.parametrize("shell", ["asyncio"], indirect=True)
+@pytest.mark.parametrize("interface", ["asyncio"], indirect=True)
 class TestCancelledListener(TestFailingReceiver):
     """A listener that raises asyncio's CancelledError is treated like any
     failing one.

@@ -652,7 +652,7 @@ class TestAsync:
     """A third party's store that is written for asyncio."""
 
     @pytest.fixture
-    def shell(self):
+    def interface(self):
         return "asyncio"
 
     @pytest.fixture

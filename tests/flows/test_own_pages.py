@@ -1,4 +1,4 @@
-"""Pages with the app's own texts, languages and HTML, on both shells."""
+"""Pages with the app's own texts, languages and HTML, on both interfaces."""
 
 from __future__ import annotations
 
@@ -294,9 +294,11 @@ class TestLanguage:
         assert "<script>" not in response.text
 
 
-@pytest.mark.parametrize("shell", [TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware])
+@pytest.mark.parametrize(
+    "middleware", [TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware]
+)
 @pytest.mark.parametrize("kind", ["async", "object", "text"])
-def test_refused(shell, kind):
+def test_refused(middleware, kind):
     """A page function that is not a plain function is refused when the middleware is
     built.
     """
@@ -308,7 +310,7 @@ def test_refused(shell, kind):
 
     page = {"async": later, "object": Later(), "text": "<p>"}[kind]
     with pytest.raises(ConfigurationError, match="page must be a plain function"):
-        shell(lambda *_: [], make_settings(), page=page)
+        middleware(lambda *_: [], make_settings(), page=page)
 
 
 def test_mismatch_names_the_site(browser, world):

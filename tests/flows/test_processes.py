@@ -76,7 +76,7 @@ def options_for(stand_in) -> dict[str, Any]:
 
 
 def log_in(wrapped, fake) -> str:
-    """Log in through the shell; return the Cookie header of the session."""
+    """Log in through the interface; return the Cookie header of the session."""
     with httpx2.Client(
         transport=httpx2.WSGITransport(wrapped), base_url=ORIGIN
     ) as client:

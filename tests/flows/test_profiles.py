@@ -479,7 +479,7 @@ class TestOneAsks:
             browser = await anyio.to_thread.run_sync(world.browser)
             await anyio.to_thread.run_sync(browser.log_in)
             cookies = browser.cookies()
-            world.shell = "asyncio"
+            world.interface = "asyncio"
             world.start()
             clock.advance(DAY + 1)
             names = []

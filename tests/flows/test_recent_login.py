@@ -161,7 +161,7 @@ class TestGuard:
         assert "The login was not finished" in answer.text
         assert AGAIN.replace("&", "&amp;") in answer.text
 
-    @pytest.mark.parametrize("shell", ["asyncio"], indirect=True)
+    @pytest.mark.parametrize("interface", ["asyncio"], indirect=True)
     @pytest.mark.parametrize("has_response", [True, False])
     def test_socket(self, world, raw, has_response):
         """A WebSocket is refused before it is accepted, with 401 or with 4401."""

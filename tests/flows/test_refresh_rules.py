@@ -656,10 +656,10 @@ def two_stores(request, tmp_path, clock):
 
 class TestTwoProcesses:
     @pytest.fixture
-    def worlds(self, shell, two_stores, settings, tiktok, clock):
+    def worlds(self, interface, two_stores, settings, tiktok, clock):
         with ExitStack() as stack:
             yield [
-                World(shell, settings, tiktok, store, clock, [], stack).start()
+                World(interface, settings, tiktok, store, clock, [], stack).start()
                 for store in two_stores
             ]
 
@@ -694,7 +694,7 @@ class TestCancelled:
     """The request that refreshes is cancelled, since its client disconnected."""
 
     @pytest.fixture
-    def shell(self, anyio_backend):
+    def interface(self, anyio_backend):
         return anyio_backend
 
     @pytest.fixture

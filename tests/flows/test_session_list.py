@@ -64,9 +64,9 @@ def jobs(request, world):
 def session_id_of(world, visitor):
     """Return `auth.session_id` of a visitor's requests."""
     seen = []
-    app = world.app.wsgi_app if world.shell == "wsgi" else world.app
+    app = world.app.wsgi_app if world.interface == "wsgi" else world.app
     before = app.app
-    if world.shell == "wsgi":
+    if world.interface == "wsgi":
 
         def wsgi_app(environ, start_response):
             seen.append(environ["tiktok.auth"].session_id)

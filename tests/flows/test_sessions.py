@@ -172,7 +172,7 @@ class TestTokenOfAnother:
 
 
 def core_of(world):
-    return world.app.wsgi_app._core if world.shell == "wsgi" else world.app._core
+    return world.app.wsgi_app._core if world.interface == "wsgi" else world.app._core
 
 
 def token_of(raw):
@@ -244,7 +244,9 @@ class TestElsewhere:
         open_id = raw.open_id
         a_job(world).forget(open_id)
         core = (
-            raw.world.app.wsgi_app._core if world.shell == "wsgi" else world.app._core
+            raw.world.app.wsgi_app._core
+            if world.interface == "wsgi"
+            else world.app._core
         )
         assert core.live
         assert (

@@ -34,8 +34,8 @@ LIFE = 2 * HOUR
 
 
 @pytest.fixture(params=["asyncio", "wsgi"])
-def shell(request):
-    """Return a shell; Trio would run the same code as asyncio."""
+def interface(request):
+    """Return an interface; Trio would run the same code as asyncio."""
     return request.param
 
 

@@ -619,7 +619,7 @@ class _answers:
 
 
 class TestEndOfASession:
-    """The end of a grant in a browser, over both shells and every store."""
+    """The end of a grant in a browser, on every interface and store."""
 
     @pytest.fixture
     def short(self, world):

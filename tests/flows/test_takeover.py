@@ -85,22 +85,22 @@ def open_store(url, clock):
     return SQLiteStore(url, clock=clock)
 
 
-def wrap(options, url, clock, *, shell="wsgi", store=None):
+def wrap(options, url, clock, *, interface="wsgi", store=None):
     endpoints = TikTokEndpoints(**options["endpoints"])
     settings = make_settings(**{**options, "endpoints": endpoints})
     given = {"store": store or open_store(url, clock), "clock": clock}
-    if shell == "wsgi":
+    if interface == "wsgi":
         return TikTokOAuthWSGIMiddleware(wsgi_app, settings, **given)
     return TikTokOAuthMiddleware(asgi_app, settings, **given)
 
 
-def holder(options, url, ahead, shell, cookie, answers):
+def holder(options, url, ahead, interface, cookie, answers):
     """Send one request, as the process that gets the lock."""
 
     def clock():
         return time.time() + ahead
 
-    wrapped = wrap(options, url, clock, shell=shell)
+    wrapped = wrap(options, url, clock, interface=interface)
     headers = {"cookie": cookie}
 
     async def ask():
@@ -110,7 +110,7 @@ def holder(options, url, ahead, shell, cookie, answers):
         ) as client:
             return (await client.get("/", timeout=HANGS)).json()
 
-    if shell == "asgi":
+    if interface == "asgi":
         answers.put(asyncio.run(ask()))
     else:
         with httpx2.Client(
@@ -124,7 +124,7 @@ class Scene:
     process.
     """
 
-    def __init__(self, url, shell, stand_in):
+    def __init__(self, url, interface, stand_in):
         self.fake = stand_in.fake
         # A minute, so that a slow machine does not miss a deadline.
         options = {**options_for(stand_in), "timeout": 60}
@@ -141,7 +141,7 @@ class Scene:
         self.answers = context.Queue()
         self.process = context.Process(
             target=holder,
-            args=(options, url, self.ahead, shell, cookie, self.answers),
+            args=(options, url, self.ahead, interface, cookie, self.answers),
             daemon=True,
         )
 

@@ -1,4 +1,4 @@
-"""Trying again after a login that did not work, on every shell and store."""
+"""Trying again after a login that did not work, on every interface and store."""
 
 from __future__ import annotations
 

@@ -107,13 +107,13 @@ def site(request, settings):
     ran.clear()
     options = {"store": MemoryStore(), "transport": fake.transport}
 
-    def make(middleware, shell, *, is_hidden=False):
+    def make(middleware, interface, *, is_hidden=False):
         changed = override_settings(
             ROOT_URLCONF=Urls, MIDDLEWARE=middleware, TEMPLATES=templates
         )
         changed.enable()
         request.addfinalizer(changed.disable)
-        if shell == "wsgi":
+        if interface == "wsgi":
             from django.core.wsgi import get_wsgi_application
 
             app = get_wsgi_application()
@@ -160,32 +160,32 @@ def visit(site, client, names):
     return visitors
 
 
-@pytest.mark.parametrize("shell", ["wsgi", "asgi"])
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
 @pytest.mark.parametrize("place", PLACES)
-def test_no_user_gets_anothers_page(site, place, shell):
+def test_no_user_gets_anothers_page(site, place, interface):
     """Whatever the cache and the order, each visitor sees their own page."""
-    visit(site, site(PLACES[place], shell), VIEWS)
+    visit(site, site(PLACES[place], interface), VIEWS)
 
 
-@pytest.mark.parametrize("shell", ["wsgi", "asgi"])
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
 @pytest.mark.parametrize("place", ["as documented", "first", "last"])
-def test_behind_a_wrapper(site, place, shell):
+def test_behind_a_wrapper(site, place, interface):
     """With the middleware in MIDDLEWARE it is so behind any wrapper around Django."""
-    visit(site, site(PLACES[place], shell, is_hidden=True), VIEWS)
+    visit(site, site(PLACES[place], interface, is_hidden=True), VIEWS)
 
 
-@pytest.mark.parametrize("shell", ["wsgi", "asgi"])
-def test_cache_page_alone(site, shell):
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
+def test_cache_page_alone(site, interface):
     """A project that caches only some views is safe too."""
     names = [name for name in VIEWS if name.startswith(("cached", "varied"))]
-    visit(site, site([OURS, COMMON], shell), names)
+    visit(site, site([OURS, COMMON], interface), names)
 
 
-@pytest.mark.parametrize("shell", ["wsgi", "asgi"])
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
 @pytest.mark.parametrize("place", PLACES)
-def test_pages_for_everybody_are_cached(site, place, shell):
+def test_pages_for_everybody_are_cached(site, place, interface):
     """A page that reads no session is made once for all, and stays public."""
-    client = site(PLACES[place], shell)
+    client = site(PLACES[place], interface)
     signed_in, anonymous = client(), client()
     login_as(signed_in, site.fake)
     for name in ("all", "all-cached"):

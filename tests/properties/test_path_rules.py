@@ -230,11 +230,11 @@ def check(kind, case, mount_point, request, *given):
     protect, public = case.rules
     rules = AppRules(make_settings(protect=protect, public=public))
     rules._structure = case.structure
-    shell = SimpleNamespace(
+    middleware = SimpleNamespace(
         _core=SimpleNamespace(rules=rules), _rules=rules, app=None, get_response=None
     )
     expected = is_protected(LongRules(protect, public), case, mount_point, request)
-    assert kind._is_protected(shell, *given) is expected
+    assert kind._is_protected(middleware, *given) is expected
 
 
 def environ_of(case):

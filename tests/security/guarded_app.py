@@ -10,7 +10,7 @@ def show(world, look, headers):
 
     The status is 401 if a guard refused, as with the guards of frameworks.
     """
-    if world.shell == "wsgi":
+    if world.interface == "wsgi":
 
         def app(environ, start_response):
             text = repr(look(environ["tiktok.auth"]))

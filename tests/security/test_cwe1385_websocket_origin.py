@@ -24,7 +24,7 @@ from .conftest import memory_only
 
 
 @memory_only
-@pytest.mark.parametrize("shell", ["asyncio", "trio"], indirect=True)
+@pytest.mark.parametrize("interface", ["asyncio", "trio"], indirect=True)
 class TestWebSockets:
     """A WebSocket is authenticated for the site's own pages and listed origins only."""
 

@@ -71,7 +71,7 @@ def test_answer(fault):
 
 
 @pytest.fixture(params=["asyncio", "wsgi"])
-def shell(request):
+def interface(request):
     return request.param
 
 
@@ -147,7 +147,7 @@ def test_flow(world, call):
     rows = [f for f in FAULTS if call in f.means and is_plain(call, f)]
     assert len({fault.name for fault in rows}) == len(rows) > 100, "two of one name"
     if os.environ.get("COMBINATIONS") != "all":  # the middlewares share out the rows
-        rows = rows[world.shell == "wsgi" :: 2]
+        rows = rows[world.interface == "wsgi" :: 2]
     found = {fault.name: flows.meet(call, fault) for fault in rows}
     wanted = {fault.name: FLOWS[call][fault.means[call]] for fault in rows}
     assert {n: f for n, f in found.items() if f != wanted[n]} == {}

@@ -19,7 +19,7 @@ EXPIRED = LIFE + 1
 
 
 @pytest.fixture(params=["asyncio", "wsgi"])
-def shell(request):
+def interface(request):
     return request.param
 
 

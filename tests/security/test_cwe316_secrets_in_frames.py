@@ -193,7 +193,7 @@ def watched(world, looker, tiktok):
     )
     middleware = our_app(world)
     inner = middleware.app
-    if world.shell == "wsgi":
+    if world.interface == "wsgi":
 
         def app(environ, start_response):
             looker.look("app")
@@ -244,7 +244,7 @@ def test_connect(watched, looker, tiktok):
     assert looker.found(watch.secrets) == []
 
 
-@pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
+@pytest.mark.parametrize("interface", ["wsgi"], indirect=True)
 def test_jobs(watched, looker, tiktok):
     """No frame of a job, a sweep or a disconnect has a secret either."""
     watch = Watch(watched, tiktok)
@@ -300,7 +300,7 @@ def texts_behind(error):
     return found
 
 
-@pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
+@pytest.mark.parametrize("interface", ["wsgi"], indirect=True)
 @pytest.mark.parametrize("operation", ["get", "renew", "profile"])
 @pytest.mark.parametrize(
     "fault",

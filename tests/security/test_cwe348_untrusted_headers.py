@@ -165,7 +165,7 @@ class TestIdentity:
         seen = []
         cookie = f"{SESSION}={raw.cookies[SESSION]}"
         headers = [("host", "app.example.com"), ("remote-user", "spoofed")]
-        if world.shell == "wsgi":
+        if world.interface == "wsgi":
 
             def app(environ, start_response):
                 seen.append(dict(environ))

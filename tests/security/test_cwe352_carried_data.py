@@ -426,11 +426,11 @@ class TestNoResponse:
             except Exception as error:
                 made.append(str(error))
 
-        middleware.app = wsgi_app if world.shell == "wsgi" else asgi_app
+        middleware.app = wsgi_app if world.interface == "wsgi" else asgi_app
         world.browser().get("/")
         assert "this response has begun" in made[0]
 
-    @pytest.mark.parametrize("shell", ["wsgi"])
+    @pytest.mark.parametrize("interface", ["wsgi"])
     def test_head_not_sent(self, world, logins):
         """Under WSGI a link can also be made after start_response, since the head waits
         for the body.

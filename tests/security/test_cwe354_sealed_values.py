@@ -26,7 +26,7 @@ NEW = "mX2cV6bN0aS4dF8gH1jK5lP9oI3uY7tR"
 
 
 @pytest.fixture(params=["asyncio", "wsgi"])
-def shell(request):
+def interface(request):
     return request.param
 
 

@@ -1,7 +1,7 @@
 """An anonymous request with 64 kB costs no more than one with 4 kB.
 
 Most servers accept at most 64 kB. These tests run the whole middleware under both
-shells; the parsers' own tests use a megabyte.
+interfaces; the parsers' own tests use a megabyte.
 """
 
 from __future__ import annotations

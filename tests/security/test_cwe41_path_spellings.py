@@ -35,7 +35,7 @@ ALL_PATHS = {"disconnect_path": DISCONNECT, "webhook_path": WEBHOOK}
 
 def echo_path(world):
     """Set the world's app, which answers with the path that it receives."""
-    if world.shell == "wsgi":
+    if world.interface == "wsgi":
 
         def app(environ, start_response):
             start_response("200 OK", [("x-app", "yes")])
@@ -176,7 +176,7 @@ class TestMounts:
     mount = "/sub/deep"
 
     def path(self, raw, form, path):
-        whole = form == "whole" and raw.world.shell != "wsgi"
+        whole = form == "whole" and raw.world.interface != "wsgi"
         return self.mount + path if whole else path
 
     @pytest.mark.parametrize("form", FORMS)

@@ -383,7 +383,7 @@ class TestSentPrefixes:
         assert raw.ask("GET", "/é/who", headers=sent).status == 401
 
     def test_too_many(self, world, raw):
-        """Under both shells, a path that dozens of headers match is not served."""
+        """Under both interfaces, a path that dozens of headers match is not served."""
         world.with_settings(protect=["/who"])
         echo_path(world)
         path = "/" + "x" * 50
@@ -426,7 +426,7 @@ class TestStrayMounts:
         assert raw.ask("GET", "/open", mount=mount).one("x-app") == "yes"
         assert raw.ask("GET", "/who", mount=mount, headers=API).status == 401
 
-    @pytest.mark.parametrize("shell", ["asyncio", "trio"], indirect=True)
+    @pytest.mark.parametrize("interface", ["asyncio", "trio"], indirect=True)
     def test_made_up(self, world, raw, monkeypatch):
         """Under Daphne, a mount point in a header does not make a protected path
         public.
@@ -449,7 +449,7 @@ class TestStrayMounts:
 
     def test_bounded(self, world, raw, caplog):
         """A thousand invented mount points use no memory, and cause one log line."""
-        core = (world.app.wsgi_app if world.shell == "wsgi" else world.app)._core
+        core = (world.app.wsgi_app if world.interface == "wsgi" else world.app)._core
         raw.ask("GET", "/who", mount="/shop")
         with caplog.at_level(logging.ERROR):
             for number in range(1000):

@@ -120,7 +120,7 @@ class TestSharedCache:
             "Cookie",
         )
 
-    @pytest.mark.parametrize("shell", ["asyncio", "trio"], indirect=True)
+    @pytest.mark.parametrize("interface", ["asyncio", "trio"], indirect=True)
     @pytest.mark.parametrize("word", ["user", "auth"])
     def test_starlettes_words(self, world, raw, word):
         """Starlette's ``request.user`` and ``request.auth`` count as reading the session."""

@@ -239,7 +239,7 @@ def faults(world, browser):
 
 def our_app(world):
     """Return the middleware of a world."""
-    return world.app.wsgi_app if world.shell == "wsgi" else world.app
+    return world.app.wsgi_app if world.interface == "wsgi" else world.app
 
 
 class Inside:
@@ -249,7 +249,7 @@ class Inside:
         self.seen, self.world = [], world
         middleware = our_app(world)
         inner = middleware.app
-        if world.shell == "wsgi":
+        if world.interface == "wsgi":
 
             def app(environ, start_response):
                 self.look(environ["PATH_INFO"], environ["tiktok.auth"])
@@ -282,10 +282,10 @@ def tiktok(settings, clock):
 
 
 @pytest.fixture(params=["in process", "over a socket"])
-def listening(request, shell, store, settings, tiktok, clock):
+def listening(request, interface, store, settings, tiktok, clock):
     """Return a world whose stand-in is reached by a transport or by real HTTP."""
     with ExitStack() as stack:
-        world = World(shell, settings, tiktok, store, clock, [], stack)
+        world = World(interface, settings, tiktok, store, clock, [], stack)
         changes = {"webhook_path": HOOK, "disconnect_path": DISCONNECT}
         if request.param == "over a socket":
             stand_in = stack.enter_context(StandIn(tiktok))
@@ -304,7 +304,7 @@ def listening(request, shell, store, settings, tiktok, clock):
 
             world.tiktok = Reached()
         world.with_settings(**changes)
-        if shell == "wsgi":
+        if interface == "wsgi":
             stack.callback(world.app.wsgi_app.close)
         yield world
 
@@ -491,7 +491,7 @@ def test_objects(listening, tiktok):
         "LoginFlow",
     }
     # Under ASGI the event loop keeps it.
-    assert ("_SyncClient" in kinds) == (world.shell == "wsgi")
+    assert ("_SyncClient" in kinds) == (world.interface == "wsgi")
     report = [line for one in found for line in shown(one)]
     assert hits(watch.secrets, report) == []
     # Derived keys are bytes, which print differently.

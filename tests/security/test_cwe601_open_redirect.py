@@ -1,6 +1,6 @@
 """The targets to which logins and logouts return, and the Location headers.
 
-Every target is sent to the whole app of each shell; ada, a parser of the WHATWG's URL
+Every target is sent to the whole app of each interface; ada, a parser of the WHATWG's URL
 standard, checks the result.
 """
 

@@ -150,7 +150,7 @@ class TestOpensNothing:
 
 
 @memory_only
-@pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
+@pytest.mark.parametrize("interface", ["wsgi"], indirect=True)
 class TestAtOnce:
     def test_twenty_at_once(self, world, raw, tokens):
         """If twenty browsers end all others at once, at most one session is left."""

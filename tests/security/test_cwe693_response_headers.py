@@ -1,4 +1,4 @@
-"""Headers of every answer of the middleware, on every shell, and references of error
+"""Headers of every answer of the middleware, on every interface, and references of error
 pages.
 """
 
@@ -401,7 +401,7 @@ def test_references_of_an_outage(world, caplog):
         assert any(reference in line for line in lines)
 
 
-@pytest.mark.parametrize("shell", ["asyncio"])
+@pytest.mark.parametrize("interface", ["asyncio"])
 @pytest.mark.parametrize("path", [LOGIN, CALLBACK])
 async def test_query_too_long(world, path, caplog, anyio_backend):
     """A query that is too long gets a page, too."""

@@ -346,7 +346,7 @@ def world(world, server, tiktok):
         endpoints=server.endpoints, timeout=TIMEOUT, disconnect_path="/disconnect"
     )
     yield world
-    if world.shell == "wsgi":
+    if world.interface == "wsgi":
         world.app.wsgi_app.close()
 
 

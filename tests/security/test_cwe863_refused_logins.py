@@ -103,7 +103,7 @@ class TestOwnKinds:
         assert kept(world) is None
 
 
-@pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
+@pytest.mark.parametrize("interface", ["wsgi"], indirect=True)
 class TestAtTheSameMoment:
     def test_equal_callbacks(self, world):
         """Of twenty equal callbacks at once, one calls on_login, and all are
@@ -153,7 +153,7 @@ class TestSecondUser:
             transport=world.tiktok.transport,
             clock=world.clock,
         )
-        if world.shell == "wsgi":
+        if world.interface == "wsgi":
             assert tokens.get(before[0]["open_id"]).access_token == before[0]["token"]
 
     def test_second_trip(self, world):
@@ -210,7 +210,7 @@ class TestFrames:
 
         def on_login(login):
             looker.look("on_login")
-            assert [*frames_of_ours()] or world.shell != "wsgi"
+            assert [*frames_of_ours()] or world.interface != "wsgi"
 
         world.tiktok.handle = listen
         browser = with_links(world, on_login=on_login).browser()

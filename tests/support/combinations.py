@@ -35,7 +35,7 @@ WHOLE = (
 )
 LOOPS = ("asyncio", "trio")
 #: The parameters that say how a test calls: through a middleware, or as a job.
-CALLERS = ("shell", "backend", "ask")
+CALLERS = ("interface", "backend", "ask")
 #: Their values, as names of event loops, or "wsgi" for threads.
 CALLS = {
     **{name: name for name in (*LOOPS, "wsgi")},
@@ -50,7 +50,7 @@ class Combination(NamedTuple):
     parameters.
     """
 
-    shell: str
+    interface: str
     store: str
     others: tuple[tuple[str, int], ...]
 
@@ -83,19 +83,19 @@ def choose(product: list[Combination], turn: int) -> set[Combination]:
     """Return the combinations of a function to run; `turn` differs between
     functions.
     """
-    shells = sorted({each.shell for each in product})
+    interfaces = sorted({each.interface for each in product})
     stores = sorted({each.store for each in product})
     others = sorted({each.others for each in product})
-    loops = [shell for shell in shells if shell in LOOPS]
+    loops = [interface for interface in interfaces if interface in LOOPS]
 
     def is_chosen(each: Combination) -> bool:
         number = turn + others.index(each.others)
-        shell, store = shells.index(each.shell), stores.index(each.store)
+        interface, store = interfaces.index(each.interface), stores.index(each.store)
         if len(stores) == 1:
-            is_loop = each.shell in loops and len(others) > 1
-            return not is_loop or each.shell == loops[number % len(loops)]
-        if len(shells) < len(stores):
-            return shell == (store + number) % len(shells)
-        return store == (shell + number) % len(stores)
+            is_loop = each.interface in loops and len(others) > 1
+            return not is_loop or each.interface == loops[number % len(loops)]
+        if len(interfaces) < len(stores):
+            return interface == (store + number) % len(interfaces)
+        return store == (interface + number) % len(stores)
 
     return {each for each in product if is_chosen(each)}

@@ -10,7 +10,7 @@ def serve(world, decide):
         world: its app is replaced.
         decide: takes the `TikTokAuth` of a request. A WebSocket is closed after it.
     """
-    if world.shell == "wsgi":
+    if world.interface == "wsgi":
 
         def wsgi_app(environ, start_response):
             status, body = decide(environ["tiktok.auth"])

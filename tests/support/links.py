@@ -1,4 +1,4 @@
-"""An app with a page of login links that carry data, for both shells."""
+"""An app with a page of login links that carry data, for both interfaces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..conftest import Browser, World
 
 def middleware_of(world: World) -> Any:
     """Return the middleware around a world's app."""
-    return world.app.wsgi_app if world.shell == "wsgi" else world.app
+    return world.app.wsgi_app if world.interface == "wsgi" else world.app
 
 
 def with_links(world: World, **options: Any) -> World:
@@ -51,7 +51,7 @@ def with_links(world: World, **options: Any) -> World:
         await send({"type": "http.response.start", "status": 200, "headers": head})
         await send({"type": "http.response.body", "body": body})
 
-    middleware.app = wsgi_app if world.shell == "wsgi" else asgi_app
+    middleware.app = wsgi_app if world.interface == "wsgi" else asgi_app
     return world
 
 

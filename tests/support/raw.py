@@ -1,7 +1,7 @@
 """Sends an app requests that no browser or client library would send.
 
 A client between a test and an app normalizes paths, headers and cookies. Here they
-reach the shell as from a server: the path decoded, header lines unchanged, repeated
+reach the middleware as from a server: the path decoded, header lines unchanged, repeated
 headers separate under ASGI and joined under WSGI.
 """
 
@@ -99,7 +99,7 @@ class Raw:
             cookie = "; ".join(f"{n}={v}" for n, v in self.cookies.items()).encode()
         sent = [cookie] if isinstance(cookie, bytes) else cookie or []
         lines += [(b"cookie", line) for line in sent]
-        call = self._wsgi if self.world.shell == "wsgi" else self._asgi
+        call = self._wsgi if self.world.interface == "wsgi" else self._asgi
         answer = call(method, path, query, lines, mount, body)
         for name, value in answer.set_cookies.items():
             if value:
@@ -243,8 +243,8 @@ class Visitors(ExitStack):
 
     def visit(self, world: World) -> Raw:
         visitor = Raw(world)
-        if world.shell != "wsgi":
-            portal = start_blocking_portal(backend=world.shell)
+        if world.interface != "wsgi":
+            portal = start_blocking_portal(backend=world.interface)
             visitor.portal = self.enter_context(portal)
             self.callback(lambda: visitor.portal.call(world.app.aclose))
         return visitor
@@ -252,8 +252,10 @@ class Visitors(ExitStack):
     def knock(self, app: Any, *, is_wsgi: bool) -> Raw:
         """Return a visitor of any other app, which is not closed at the end."""
         if is_wsgi:
-            return Raw(SimpleNamespace(shell="wsgi", app=SimpleNamespace(wsgi_app=app)))
-        visitor = Raw(SimpleNamespace(shell="asyncio", app=app))
+            return Raw(
+                SimpleNamespace(interface="wsgi", app=SimpleNamespace(wsgi_app=app))
+            )
+        visitor = Raw(SimpleNamespace(interface="asyncio", app=app))
         visitor.portal = self.enter_context(start_blocking_portal())
         return visitor
 

@@ -1,4 +1,4 @@
-"""The ASGI shell: messages that it passes on unchanged, WebSockets, and mount
+"""The ASGI middleware: messages that it passes on unchanged, WebSockets, and mount
 points.
 """
 

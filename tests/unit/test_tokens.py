@@ -76,10 +76,10 @@ class World:
         self._stack.callback(made.close)
         return made
 
-    def browser(self, shell="asgi", **changes):
+    def browser(self, interface="asgi", **changes):
         """Return a client of the web app, signed in."""
         options = self.options(**changes)
-        if shell == "asgi":
+        if interface == "asgi":
             app = TikTokOAuthMiddleware(starlette_app(), self.settings, **options)
             client = AppClient(app, base_url=ORIGIN)
         else:
@@ -385,11 +385,11 @@ class Meanwhile:
 
 
 class TestOneRefresh:
-    @pytest.mark.parametrize("shell", ["asgi", "wsgi"])
-    def test_job_meets_app(self, world, shell):
+    @pytest.mark.parametrize("interface", ["asgi", "wsgi"])
+    def test_job_meets_app(self, world, interface):
         """While the web app refreshes, a job uses the token that is still valid."""
         meanwhile = Meanwhile(world.tiktok)
-        client = world.browser(shell, transport=meanwhile.transport)
+        client = world.browser(interface, transport=meanwhile.transport)
         before = who(client)["token"]
         for _ in range(3):
             world.clock.advance(DAY / 4)
@@ -404,10 +404,10 @@ class TestOneRefresh:
         assert world.refreshes == 1
         assert tokens.get(world.open_id).access_token == after
 
-    @pytest.mark.parametrize("shell", ["asgi", "wsgi"])
-    def test_app_meets_job(self, world, shell):
+    @pytest.mark.parametrize("interface", ["asgi", "wsgi"])
+    def test_app_meets_job(self, world, interface):
         """While a job refreshes, the web app uses the token that is still valid."""
-        client = world.browser(shell)
+        client = world.browser(interface)
         before = who(client)["token"]
         for _ in range(3):
             world.clock.advance(DAY / 4)

@@ -1,4 +1,4 @@
-"""The WSGI shell: it follows PEP 3333 on both sides, and keeps the app's response."""
+"""The WSGI middleware: it follows PEP 3333 on both sides, and keeps the app's response."""
 
 from __future__ import annotations
 

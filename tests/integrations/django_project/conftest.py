@@ -89,7 +89,7 @@ def database(migrated: None) -> Any:
 class Project:
     """A project whose settings a test changes, served by one handler."""
 
-    shell: str
+    interface: str
     request: Any
     fake: FakeTikTok
     options: dict[str, Any] = field(default_factory=dict)
@@ -110,7 +110,7 @@ class Project:
     def app(self) -> Any:
         """Return the application, as a server has it."""
         if self.application is None:
-            if self.shell == "wsgi":
+            if self.interface == "wsgi":
                 from django.core.wsgi import get_wsgi_application as get
             else:
                 from django.core.asgi import get_asgi_application as get
@@ -119,7 +119,7 @@ class Project:
 
     def browser(self, **options: Any) -> Browser:
         """Return another browser."""
-        if self.shell == "wsgi":
+        if self.interface == "wsgi":
             transport = httpx2.WSGITransport(self.app(), **options)
             return Browser(httpx2.Client(transport=transport, base_url=ORIGIN), self)
         options = {"root_path": options.get("script_name", "")}
@@ -153,17 +153,17 @@ class Browser:
 
 
 @pytest.fixture(params=["wsgi", "asgi"])
-def shell(request: pytest.FixtureRequest) -> str:
+def interface(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture
-def project(request: pytest.FixtureRequest, shell: str, database: None) -> Project:
+def project(request: pytest.FixtureRequest, interface: str, database: None) -> Project:
     """Return a project with the usual MIDDLEWARE and no accounts."""
     settings = make_settings()
     fake = FakeTikTok.for_settings(settings)
     cache.clear()
-    made = Project(shell, request, fake)
+    made = Project(interface, request, fake)
     made.set(
         ROOT_URLCONF="tests.integrations.django_project.urls",
         MIDDLEWARE=USUAL,

@@ -19,8 +19,8 @@ from tiktok_oauth_middleware.errors import NotSignedIn
 
 
 @pytest.fixture
-def shell():
-    """Return one shell: the command does not depend on it."""
+def interface():
+    """Return one interface: the command does not depend on it."""
     return "wsgi"
 
 

@@ -19,8 +19,8 @@ from .test_accounts import django_browser
 
 
 @pytest.fixture
-def shell():
-    """Return the one shell that has WebSockets."""
+def interface():
+    """Return the one interface that has WebSockets."""
     return "asgi"
 
 

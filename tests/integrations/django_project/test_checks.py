@@ -18,8 +18,8 @@ def found(*, deploy=False):
 
 
 @pytest.fixture
-def shell():
-    """Return one shell, since the checks do not depend on it."""
+def interface():
+    """Return one interface, since the checks do not depend on it."""
     return "wsgi"
 
 

@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def shell():
-    """Return one shell: the commands do not depend on it."""
+def interface():
+    """Return one interface: the commands do not depend on it."""
     return "wsgi"
 
 

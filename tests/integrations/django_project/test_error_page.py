@@ -17,7 +17,7 @@ def secret_texts(project):
     def collect(browser):
         from tiktok_oauth_middleware.django import installation
 
-        core = installation()._cores[project.shell == "asgi"]
+        core = installation()._cores[project.interface == "asgi"]
         texts = [project.options["client_secret"], *project.options["secret_keys"]]
         texts += [value for name, value in browser.client.cookies.items()]
         texts += [session[4] for session in core.live.values()]

@@ -310,7 +310,7 @@ def test_own_pages_over_head_and_other_methods(project):
     assert answer.content == b""
 
 
-def test_a_middleware_around_django_too_is_refused(project, shell, caplog):
+def test_a_middleware_around_django_too_is_refused(project, interface, caplog):
     """A second TikTok middleware around the project is refused with an error."""
     from tiktok_oauth_middleware import (
         TikTokOAuthMiddleware,
@@ -318,9 +318,9 @@ def test_a_middleware_around_django_too_is_refused(project, shell, caplog):
     )
     from tiktok_oauth_middleware.django import installation
 
-    wrapped = (TikTokOAuthWSGIMiddleware if shell == "wsgi" else TikTokOAuthMiddleware)(
-        project.app(), installation().settings
-    )
+    wrapped = (
+        TikTokOAuthWSGIMiddleware if interface == "wsgi" else TikTokOAuthMiddleware
+    )(project.app(), installation().settings)
     project.application = wrapped
     assert project.browser().get("/who").status_code == 500
     assert "keep one of them" in caplog.text
@@ -353,7 +353,7 @@ def test_cached_session_needs_no_thread(project, monkeypatch):
     project.set(MIDDLEWARE=[OURS])
     browser = project.browser()
     browser.log_in()
-    url = "/who-async" if project.shell == "asgi" else "/who"
+    url = "/who-async" if project.interface == "asgi" else "/who"
     assert browser.get(url).json()["token"] is True
 
     def hop(*_, **__):
@@ -363,14 +363,14 @@ def test_cached_session_needs_no_thread(project, monkeypatch):
         monkeypatch.setattr(module, "sync_to_async", hop)
     assert browser.get(url).json()["token"] is True
     project.fake.advance(2)
-    if project.shell == "asgi":  # now the database is read, in Django's thread
+    if project.interface == "asgi":  # now the database is read, in Django's thread
         assert browser.get(url).status_code == 503
     else:
         assert browser.get(url).json()["token"] is True
 
 
 def test_on_event(project):
-    """The project's own on_event is called with each event, in either shell."""
+    """The project's own on_event is called with each event, in either interface."""
     from django.conf import settings
 
     seen = []
@@ -382,8 +382,8 @@ def test_on_event(project):
     assert [event.name for event in seen] == ["login", "logout"]
 
 
-@pytest.mark.parametrize("shell", ["wsgi"])
-def test_the_tokens_of_the_project_end_sessions_at_once(project, shell):
+@pytest.mark.parametrize("interface", ["wsgi"])
+def test_the_tokens_of_the_project_end_sessions_at_once(project, interface):
     """Forgetting a user with the project's tokens ends a session that was just read."""
     from tiktok_oauth_middleware.django import installation
 

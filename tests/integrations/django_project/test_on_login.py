@@ -86,7 +86,7 @@ def test_foreign_link(accounts):
     assert "Please open that link again" in answer.text
 
 
-@pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
+@pytest.mark.parametrize("interface", ["wsgi"], indirect=True)
 def test_stream(project):
     """A stream that has begun carries nothing."""
     with_options(project, on_login=decide)
@@ -107,7 +107,7 @@ def test_fails(accounts, caplog):
     assert record.exc_info[0] is LookupError
 
 
-@pytest.mark.parametrize("shell", ["asgi"], indirect=True)
+@pytest.mark.parametrize("interface", ["asgi"], indirect=True)
 def test_async(accounts):
     """Under ASGI it may be an ``async def``."""
     browser = with_options(accounts, on_login=adecide).browser()
@@ -115,7 +115,7 @@ def test_async(accounts):
     assert len(LOGINS) == 1
 
 
-@pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
+@pytest.mark.parametrize("interface", ["wsgi"], indirect=True)
 def test_async_under_wsgi(project):
     """Under WSGI an ``async def`` is refused when the middleware is built."""
     with_options(project, on_login=adecide)

@@ -109,7 +109,7 @@ def test_a_forced_prefix(project):
     """With FORCE_SCRIPT_NAME links have the prefix, and paths are matched below it."""
     project.configure(redirect_uri="https://app.example.com/shop/auth/tiktok/callback")
     project.set(FORCE_SCRIPT_NAME="/shop")
-    before = "/shop" if project.shell == "asgi" else ""
+    before = "/shop" if project.interface == "asgi" else ""
     browser = project.browser()
     sent = browser.get(f"{before}/member")
     assert sent.headers["location"].startswith("/shop/auth/tiktok/login?next=/shop/mem")

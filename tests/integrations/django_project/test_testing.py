@@ -17,8 +17,8 @@ HOST = {"host": "app.example.com"}
 
 
 @pytest.fixture
-def shell():
-    """Return one shell: the clients are of both."""
+def interface():
+    """Return one interface: the clients are of both."""
     return "wsgi"
 
 

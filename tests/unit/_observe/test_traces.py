@@ -123,8 +123,8 @@ def traced(world):
 
     tracer = trace.get_tracer("instrumentation")
     kind = trace.SpanKind.SERVER
-    middleware = world.app.wsgi_app if world.shell == "wsgi" else world.app
-    if world.shell == "wsgi":
+    middleware = world.app.wsgi_app if world.interface == "wsgi" else world.app
+    if world.interface == "wsgi":
 
         def wsgi(environ, start_response):
             name = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"

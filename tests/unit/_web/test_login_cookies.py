@@ -111,7 +111,7 @@ class TestAtOnce:
             callback = browser.consent(answer.headers["location"])
             assert browser.get(callback).headers["location"] == path_of(length)
 
-    @pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
+    @pytest.mark.parametrize("interface", ["wsgi"], indirect=True)
     def test_threads(self, world):
         """Logins begun by threads at the same moment stay within the limit."""
         jar = {}

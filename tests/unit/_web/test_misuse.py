@@ -43,10 +43,10 @@ class Half:
     def get(self, key): ...
 
 
-SHELLS = [(TikTokOAuthMiddleware, asgi), (TikTokOAuthWSGIMiddleware, wsgi)]
+MIDDLEWARES = [(TikTokOAuthMiddleware, asgi), (TikTokOAuthWSGIMiddleware, wsgi)]
 
 
-@pytest.mark.parametrize(("shell", "app"), SHELLS)
+@pytest.mark.parametrize(("middleware", "app"), MIDDLEWARES)
 class TestArguments:
     @pytest.mark.parametrize(
         ("given", "message"),
@@ -58,17 +58,17 @@ class TestArguments:
             (Flask("x"), "the app comes first"),
         ],
     )
-    def test_settings(self, shell, app, given, message):
+    def test_settings(self, middleware, app, given, message):
         """The error for an object that is not TikTokSettings names it and says what to
         write instead.
         """
         with pytest.raises(ConfigurationError, match=message):
-            shell(app, given)
+            middleware(app, given)
 
-    def test_settings_as_the_app(self, shell, app):
+    def test_settings_as_the_app(self, middleware, app):
         """Settings passed in the app's place are reported as such."""
         with pytest.raises(ConfigurationError, match="in the wrong order"):
-            shell(make_settings(), app)
+            middleware(make_settings(), app)
 
     @pytest.mark.parametrize(
         ("given", "message"),
@@ -79,37 +79,37 @@ class TestArguments:
             (Half(), "a Half, which is not a store: it has no compare_and_set"),
         ],
     )
-    def test_store(self, shell, app, given, message):
+    def test_store(self, middleware, app, given, message):
         """The error for an object that is not a store names it, without a password in
         it.
         """
         with pytest.raises(ConfigurationError, match=message) as caught:
-            shell(app, make_settings(), store=given)
+            middleware(app, make_settings(), store=given)
         assert "a-password" not in str(caught.value)
         with pytest.raises(ConfigurationError, match=message):
             TikTokTokens(make_settings(), given).get("open_id")
 
     @pytest.mark.parametrize("name", ["on_event", "clock"])
-    def test_functions(self, shell, app, name):
+    def test_functions(self, middleware, app, name):
         """The error for an argument that is not callable names it."""
         with pytest.raises(ConfigurationError, match=f"{name} is a int"):
-            shell(app, make_settings(), **{name: 5})
+            middleware(app, make_settings(), **{name: 5})
 
     @pytest.mark.parametrize("given", [None, "app:app", 5])
-    def test_no_app(self, shell, app, given):
+    def test_no_app(self, middleware, app, given):
         """The error for an object that is not an app names it."""
         with pytest.raises(ConfigurationError, match="no [AW]SGI app"):
-            shell(given, make_settings())
+            middleware(given, make_settings())
 
-    def test_class_of_an_app(self, shell, app):
+    def test_class_of_an_app(self, middleware, app):
         """A class in the place of its instance is named in the error."""
         with pytest.raises(ConfigurationError, match="the class Flask"):
-            shell(Flask, make_settings())
+            middleware(Flask, make_settings())
 
-    def test_all_faults_at_once(self, shell, app):
+    def test_all_faults_at_once(self, middleware, app):
         """Wrong settings and a wrong store are reported together."""
         with pytest.raises(ConfigurationError) as caught:
-            shell(app, {}, store="memory://", clock=0)
+            middleware(app, {}, store="memory://", clock=0)
         assert len(caught.value.faults) == 3
 
 
@@ -143,11 +143,11 @@ def test_annotations_for_type_checkers():
     exec(code, app := {})  # noqa: S102 - the code above
     settings = make_settings(connect_path="/connect")
     options = {"on_login": app["decide"], "current_user": app["user"]}
-    for shell, name in (
+    for middleware, name in (
         (TikTokOAuthMiddleware, "asgi"),
         (TikTokOAuthWSGIMiddleware, "wsgi"),
     ):
-        shell(app[name], settings, store=MemoryStore(), **options)
+        middleware(app[name], settings, store=MemoryStore(), **options)
     with pytest.raises(ConfigurationError, match="in TikTokOAuthMiddleware"):
         TikTokOAuthWSGIMiddleware(app["asgi"], settings)
 
@@ -157,8 +157,8 @@ def test_app_with_any_arguments():
 
     def anything(*args, **kwargs): ...
 
-    for shell in (TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware):
-        shell(anything, make_settings(), store=MemoryStore())
+    for middleware in (TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware):
+        middleware(anything, make_settings(), store=MemoryStore())
 
 
 def test_app_around_itself():
