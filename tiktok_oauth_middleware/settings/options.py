@@ -226,7 +226,7 @@ class TikTokSettings:
     )
     connect_ahead: bool = option(
         FLAG,
-        "open a connection to TikTok while a person is on its page, for the callback",
+        "while a person is on TikTok's page, open the connection that the callback needs",
         default=True,
     )
     profile_max_age: float = option(
