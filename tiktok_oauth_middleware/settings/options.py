@@ -226,7 +226,7 @@ class TikTokSettings:
     )
     connect_ahead: bool = option(
         FLAG,
-        "while a person is on TikTok's page, open the connection that the callback needs",
+        "open the callback's connection to TikTok while a person is on TikTok's page",
         default=True,
     )
     profile_max_age: float = option(
@@ -260,7 +260,7 @@ class TikTokSettings:
         "the URL of the store: `memory://`, `sqlite:///relative`,"
         " `sqlite:////absolute`, `redis://`, `rediss://`, `unix://`, or of a database:"
         " `postgresql+psycopg://`, `mysql+pymysql://`, or"
-        " `django://alias` in a Django project. It may hold a password",
+        " `django://alias` in a Django project. The URL may contain a password",
         default="sqlite:///tiktok-oauth.sqlite3",
         show=False,
     )
