@@ -6,7 +6,7 @@
     ├─ ConfigurationError         the code or settings of the app are wrong
     ├─ NotSignedIn           401  no session, or its tokens are gone
     ├─ LoginError            400  a login that cannot be finished
-    │  ├─ LoginDenied        403  the person declined at TikTok
+    │  ├─ LoginDenied        403  the person cancelled at TikTok
     │  ├─ LoginExpired            begun too long ago
     │  ├─ LoginReplayed           finished before
     │  ├─ LoginRefused       403  the app's ``on_login`` raised it
@@ -89,7 +89,7 @@ class LoginError(TikTokOAuthError):
 
 
 class LoginDenied(LoginError):
-    """The person declined, or TikTok does not let the account log in."""
+    """The person cancelled at TikTok, or TikTok does not let the account log in."""
 
     code = "login_denied"
     status = 403

@@ -93,7 +93,7 @@ def keys(store: str) -> dict[str, int]:
             found = [key for (key,) in file.execute("SELECT key FROM entries")]
     kinds = {"grant": 0, "login": 0, "delivery": 0, "end": 0, "lock": 0}
     for key in found:
-        if ":used:{hook-" in key:
+        if ":used:{webhook-" in key:
             kinds["delivery"] += 1
         elif ":used:{ended-" in key:
             kinds["end"] += 1

@@ -9,7 +9,7 @@ import pytest
 from tiktok_oauth_middleware._web.messages import Messages
 
 from ..conftest import CHROMIUM
-from ..support.models import a_site, an_auth
+from ..support.models import a_mount_point, an_auth
 from ..support.screenshots import shoot
 from .test_accessibility import violations
 
@@ -45,7 +45,9 @@ BOX = "e => (r => [r.width, r.height])(e.getBoundingClientRect())"
 
 def page(*, posted=False, nonce="cGFnZQ", lang="en", css=CSS, **options):
     """Return a page with every `look` of the button."""
-    auth = an_auth(None, a_site(is_login_posted=posted, messages=Messages(ARABIC)))
+    auth = an_auth(
+        None, a_mount_point(is_login_posted=posted, messages=Messages(ARABIC))
+    )
     buttons = "".join(
         f"<p>{auth.login_button('/x', look, nonce=nonce, language=lang, **options)}</p>"
         if not posted

@@ -176,7 +176,7 @@ def test_journey(page):
     page.get_by_role("button", name="Continue").click()
     expect(page).to_have_url(page.base + "/videos")
     expect(page.get_by_text("What is missing is: video.list")).to_be_visible()
-    page.shoot("5-declined")
+    page.shoot("5-denied")
 
     # The person requests the scope again with a click, and grants it.
     page.get_by_role("link", name="Ask TikTok again").click()

@@ -296,7 +296,7 @@ def test_tiktok_shows_its_page(site, browser):
         browser.get(browser.consent(authorize))
 
 
-def test_declined(site, browser, tokens):
+def test_denied(site, browser, tokens):
     """A person who cancels at TikTok gets a page that offers to try again."""
     response = connect(browser, "?next=/who", deny=True)
     assert response.status_code == 403

@@ -425,15 +425,15 @@ class TestGuards:
         }
         url = browser.get(location).headers["location"]
         browser.get(browser.consent(url, scopes=["user.info.basic"]))
-        # A scope declined with the login is requested once more, and then no more.
+        # A scope denied with the login is requested once more, and then no more.
         again = browser.get("/upload")
         assert again.status_code == 303
         url = browser.get(again.headers["location"]).headers["location"]
         browser.get(browser.consent(url, scopes=["user.info.basic"]))
         assert browser.get("/upload").status_code == 403
 
-    def test_declined_again(self, browser):
-        """After a scope is declined again, a page names it instead of another
+    def test_denied_again(self, browser):
+        """After a scope is denied again, a page names it instead of another
         redirect.
         """
         browser.log_in(scopes=["user.info.basic"])

@@ -347,14 +347,14 @@ class TestScopes:
         """TikTok is not asked to show its page without a further scope."""
         assert "disable_auto_auth" not in query_of(browser.begin())
 
-    def test_declined(self, browser, world):
-        """A further scope that was requested and not granted counts as declined."""
+    def test_denied(self, browser, world):
+        """A further scope that was requested and not granted counts as denied."""
         browser.log_in()
         usual = ["user.info.basic", "video.list"]
         browser.log_in("?scopes=video.upload", scopes=usual)
         assert kept(world).denied == "video.upload"
 
-    def test_declined_adds_up(self, browser, world):
+    def test_denied_adds_up(self, browser, world):
         """Denied scopes are remembered until they are granted."""
         browser.log_in()
         usual = ["user.info.basic", "video.list"]
@@ -365,7 +365,7 @@ class TestScopes:
         assert kept(world).denied == "user.info.stats"
 
     def test_plain_login_forgets(self, browser, world):
-        """A login without scopes of its own clears the declined scopes."""
+        """A login without scopes of its own clears the denied scopes."""
         browser.log_in()
         browser.log_in("?scopes=video.upload", scopes=["user.info.basic"])
         browser.log_in()

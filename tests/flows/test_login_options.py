@@ -122,7 +122,7 @@ class TestScopeAddedLater:
         for name in ("state", "code_challenge"):
             assert query_of(first)[name] != query_of(second)[name]
 
-    def test_declined(self, grown):
+    def test_denied(self, grown):
         """A user who denies the scope reaches the target, and is not asked again."""
         browser = grown.grow().browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin("?next=/who"))))
@@ -193,7 +193,7 @@ class TestScopeAddedLater:
         assert browser.signed_in
 
     def test_granted_after_all(self, grown):
-        """A scope that was declined and then granted counts as granted."""
+        """A scope that was denied and then granted counts as granted."""
         browser = grown.grow().browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin())))
         browser.get(browser.consent(second, scopes=[BASIC]))
@@ -211,7 +211,7 @@ class TestScopeAddedLater:
         browser = world.browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin())))
         browser.get(browser.consent(second, scopes=[BASIC]))
-        assert any("declined" in key for key in world.store.keys(""))
+        assert any("denied" in key for key in world.store.keys(""))
         world.clock.advance(100)
         if how == "disconnect":
             browser.post(DISCONNECT)
@@ -224,7 +224,7 @@ class TestScopeAddedLater:
             tokens = TikTokTokens(world.settings, world.store, clock=world.clock)
             assert tokens.forget(world.tiktok.people[0].open_id)
         assert kept(world) is None
-        assert not any("declined" in key for key in world.store.keys(""))
+        assert not any("denied" in key for key in world.store.keys(""))
 
     def test_other_person(self, grown):
         """A scope that one user denied is still requested from the next user."""
@@ -292,14 +292,14 @@ class TestScopeAddedLater:
         assert len(kept(grown).sessions) == 2  # one of them by the fixture
 
     def test_store_fails(self, grown, monkeypatch):
-        """A login succeeds even if the store cannot read the declined scopes."""
+        """A login succeeds even if the store cannot read the denied scopes."""
         world = grown.grow()
         browser = world.browser()
         callback = browser.consent(browser.begin())
         get = type(world.store).get
 
         def broken(store, key):
-            if "declined" in key:
+            if "denied" in key:
                 raise OSError
             return get(store, key)
 
@@ -312,7 +312,7 @@ class TestScopeAddedLater:
         browser = grown.grow().browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin())))
         browser.get(browser.consent(second, scopes=[BASIC]))
-        [key] = [key for key in grown.store.keys("") if "declined" in key]
+        [key] = [key for key in grown.store.keys("") if "denied" in key]
         row = grown.store.get(key)
         assert LIST.encode() not in row
         assert grown.tiktok.people[0].open_id not in key

@@ -23,8 +23,8 @@ from ..support.models import (
     PLAIN,
     REFRESH,
     a_cached_session,
+    a_mount_point,
     a_record,
-    a_site,
     an_auth,
 )
 
@@ -70,7 +70,7 @@ HOLDERS = {
         expires_in=1.0,
         refresh_expires_in=None,
     ),
-    "TikTokAuth": lambda: an_auth(a_cached_session(), a_site()),
+    "TikTokAuth": lambda: an_auth(a_cached_session(), a_mount_point()),
 }
 
 

@@ -93,7 +93,7 @@ def broken(world, method="get", path="/who", headers=PAGE):
     return made
 
 
-def scope_declined(world, headers=PAGE):
+def scope_denied(world, headers=PAGE):
     browser = world.browser()
     browser.log_in()
     asked = browser.get(browser.get("/upload").headers["location"])
@@ -223,7 +223,7 @@ PAGES = {
     "confirm_logout": get(LOGOUT),
     "confirm_disconnect": get(DISCONNECT),
     "disconnect_failed": disconnect_failed,
-    "scope_required": scope_declined,
+    "scope_required": scope_denied,
     "scope_unlisted": scope_unlisted,
     "reauthentication_required": long_ago,
     "confirm_connect": lambda world: app_user(world).get(CONNECT),
@@ -240,7 +240,7 @@ ELSEWHERE = {"query_too_long", "login_required", "connect_full"}
 JSON = {
     "401 of a guard": get("/private", API),
     "401 of a rule": get("/ruled/x", API),
-    "403 of a guard": lambda world: scope_declined(world, API),
+    "403 of a guard": lambda world: scope_denied(world, API),
     "503 of the store": lambda world: broken(world, headers=API),
     "503 of a logout": lambda world: broken(
         world, "post", LOGOUT, {**API, **SAME_ORIGIN}

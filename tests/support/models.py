@@ -29,14 +29,14 @@ def a_record(**changes):
 
 def a_cached_session(**changes):
     fields = {
-        "since": NOW,
-        "until": NOW + 60,
+        "fetched_at": NOW,
+        "fresh_until": NOW + 60,
         "open_id": OPEN_ID,
         "scopes": "user.info.basic,video.list",
         "access_token": PLAIN,
         "expires_at": NOW + 100,
         "profile": '{"display_name": "Example Creator"}',
-        "declined": "",
+        "denied": "",
         "record_id": "grant",
         "digest": "digest",
         "revalidate_until": NOW + 60,
@@ -46,7 +46,7 @@ def a_cached_session(**changes):
     return tuple((fields | changes).values())
 
 
-def a_site(now=NOW, mount="", **changes):
+def a_mount_point(now=NOW, mount="", **changes):
     routes = {
         "/auth/tiktok/login": "login",
         "/auth/tiktok/logout": "logout",
@@ -61,9 +61,9 @@ def a_site(now=NOW, mount="", **changes):
     return MountPoint(**(given | changes))
 
 
-def an_auth(cached, site):
+def an_auth(cached, mount_point):
     """Return what the middleware makes for a request."""
     auth = TikTokAuth()
-    auth._cached, auth._mount_point = cached, site
+    auth._cached, auth._mount_point = cached, mount_point
     auth._accessed, auth._challenge = False, None
     return auth

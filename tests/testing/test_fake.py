@@ -270,7 +270,7 @@ class TestSilentReconnection:
         answer = app.exchange(query["code"])
         assert answer["scope"] == "user.info.basic"
 
-    def test_declined(self, app):
+    def test_denied(self, app):
         """A scope that was denied at the consent stays denied."""
         app.consent({"scopes": ["user.info.basic"]})
         assert app.consent()["scopes"] == "user.info.basic"

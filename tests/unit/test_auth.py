@@ -14,17 +14,24 @@ from tiktok_oauth_middleware._oauth.user import User
 from tiktok_oauth_middleware._session.record import Session
 from tiktok_oauth_middleware.auth import Token
 
-from ..support.models import NOW, OPEN_ID, PLAIN, a_cached_session, a_site, an_auth
+from ..support.models import (
+    NOW,
+    OPEN_ID,
+    PLAIN,
+    a_cached_session,
+    a_mount_point,
+    an_auth,
+)
 
 
 @pytest.fixture
 def signed_in():
-    return an_auth(a_cached_session(), a_site())
+    return an_auth(a_cached_session(), a_mount_point())
 
 
 @pytest.fixture
 def signed_out():
-    return an_auth(None, a_site())
+    return an_auth(None, a_mount_point())
 
 
 # --- Token and User ----------------------------------------------------------------
@@ -94,7 +101,7 @@ def test_anonymous_request_has_no_user(signed_out):
 )
 def test_expired_token_is_none(now, there):
     """A token is returned until the second in which it expires by the given clock."""
-    auth = an_auth(a_cached_session(), a_site(now))
+    auth = an_auth(a_cached_session(), a_mount_point(now))
     assert (auth.token is not None) is there
     assert auth.is_authenticated
 
@@ -102,7 +109,7 @@ def test_expired_token_is_none(now, there):
 def test_expiry_is_checked_when_the_token_is_read():
     """A token that expires during a request is None when it is read again."""
     times = iter([NOW, NOW + 200])
-    auth = an_auth(a_cached_session(), a_site(clock=lambda: next(times)))
+    auth = an_auth(a_cached_session(), a_mount_point(clock=lambda: next(times)))
     assert auth.token is not None
     assert auth.token is None
 
@@ -186,7 +193,7 @@ def test_all_scopes_are_missing_when_signed_out(signed_out):
 @pytest.mark.parametrize("cached", [a_cached_session(), None], ids=["in", "out"])
 def test_every_read_is_noted(look, cached):
     """Every read of the user is recorded, even in an anonymous request."""
-    auth = an_auth(cached, a_site())
+    auth = an_auth(cached, a_mount_point())
     assert auth._accessed is False
     look(auth)
     assert auth._accessed is True
@@ -219,7 +226,7 @@ def test_recent_is_within_the_age_and_not_in_the_future(age, max_age):
     """
     cached = a_cached_session(logged_in_at=NOW)
     now = NOW + age
-    is_recent = an_auth(cached, a_site(now)).logged_in_within(max_age)
+    is_recent = an_auth(cached, a_mount_point(now)).logged_in_within(max_age)
     assert is_recent is (-300 <= now - NOW <= max(max_age, 10))
 
 
@@ -280,7 +287,7 @@ def test_login_url_needs_no_escaping_of_markup(signed_in):
 
 def test_login_url_is_below_the_mount():
     """Links begin with the mount point that the server removed, percent-encoded."""
-    auth = an_auth(None, a_site(mount="/my app"))
+    auth = an_auth(None, a_mount_point(mount="/my app"))
     assert auth.login_url() == "/my%20app/auth/tiktok/login"
     assert auth.logout_url == "/my%20app/auth/tiktok/logout"
 

@@ -41,7 +41,7 @@ class DeniedScopes:
             requested: all scopes that were requested; those not in `denied` have been
                 granted, and are no longer listed as denied.
         """
-        name = note_name("declined", record_id)
+        name = note_name("denied", record_id)
         for _ in swap_attempts():
             row = await self._notes.read(name)
             before = self._opened(name, row)
@@ -50,12 +50,12 @@ class DeniedScopes:
                 return
             text = join_scopes(after).encode()
             sealed = self._box.seal(text, self._notes.key(name)) if text else None
-            if await self._notes.swap(name, row, sealed, NOTE_SECONDS["declined"]):
+            if await self._notes.swap(name, row, sealed, NOTE_SECONDS["denied"]):
                 return
 
     async def read(self, record_id: str) -> frozenset[str]:
         """Return the scopes that a user denied."""
-        name = note_name("declined", record_id)
+        name = note_name("denied", record_id)
         return self._opened(name, await self._notes.read(name))
 
     def _opened(self, name: str, row: bytes | None) -> frozenset[str]:
@@ -64,7 +64,7 @@ class DeniedScopes:
 
     async def forget(self, record_id: str) -> None:
         """Delete the denied scopes of a user: a login requests all of them again."""
-        name = note_name("declined", record_id)
+        name = note_name("denied", record_id)
         row = await self._notes.read(name)
         if row is not None:
             await self._notes.swap(name, row, None, 1)

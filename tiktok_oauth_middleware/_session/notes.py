@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 
 #: Scopes that a user denied, the end of a user's access, a webhook that was handled.
-NoteKind = Literal["declined", "ended", "hook"]
+NoteKind = Literal["denied", "ended", "webhook"]
 #: The longest time that notes are kept, in seconds. TikTok repeats a webhook for three
 #: days until it is answered with 200.
 NOTE_SECONDS: Mapping[NoteKind, float] = {
-    "declined": 400 * 86400,
+    "denied": 400 * 86400,
     "ended": 4 * 86400,
-    "hook": 4 * 86400,
+    "webhook": 4 * 86400,
 }
 
 

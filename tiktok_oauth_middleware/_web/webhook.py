@@ -86,7 +86,7 @@ class Webhook:
             await self.service.emit(event, why=error)
             return json_response(error.status, {"error": error.code})
         # Marked afterwards: if the store fails in between, TikTok repeats the delivery.
-        name = note_name("hook", hashlib.sha256(body).hexdigest()[:32])
+        name = note_name("webhook", hashlib.sha256(body).hexdigest()[:32])
         notes = self.service.records.notes
         if not await notes.exists(name):
             try:
@@ -98,7 +98,7 @@ class Webhook:
                 retry = [("retry-after", _RETRY_SECONDS)]
                 unavailable = TikTokUnavailable.code
                 return json_response(503, {"error": unavailable}, retry)
-            await notes.mark(name, NOTE_SECONDS["hook"])
+            await notes.mark(name, NOTE_SECONDS["webhook"])
         return json_response(200, {})
 
     async def _handle(self, delivery: webhook_delivery.WebhookDelivery) -> None:

@@ -215,7 +215,7 @@ class TestFlows:
         }
 
     def test_refused_login(self, browser, exporter):
-        """A declined login is not an error; the span has the reason."""
+        """A denied login is not an error; the span has the reason."""
         browser.log_in(deny=True)
         callback = named(ours(exporter), "tiktok_oauth.callback")
         assert callback.attributes["tiktok_oauth.event"] == "login_rejected"

@@ -15,7 +15,7 @@ from tiktok_oauth_middleware import ConfigurationError
 from tiktok_oauth_middleware._web.button import STYLE, button_html
 from tiktok_oauth_middleware._web.messages import Messages
 
-from ...support.models import a_cached_session, a_site, an_auth
+from ...support.models import a_cached_session, a_mount_point, an_auth
 
 LOGIN = "/auth/tiktok/login"
 GERMAN = {"de": {"log_in_with_tiktok": "Mit TikTok anmelden"}}
@@ -54,8 +54,8 @@ def elements(html):
     return Elements(html).found
 
 
-def button(site=None, **options):
-    return an_auth(None, site or a_site()).login_button(**options)
+def button(mount_point=None, **options):
+    return an_auth(None, mount_point or a_mount_point()).login_button(**options)
 
 
 class TestHtml:
@@ -76,8 +76,8 @@ class TestHtml:
 
     def test_form(self):
         """If a login begins by POST only, the button is a form that posts."""
-        site = a_site(is_login_posted=True)
-        _, form, pressed = elements(button(site, next="/x", look="white"))
+        mount_point = a_mount_point(is_login_posted=True)
+        _, form, pressed = elements(button(mount_point, next="/x", look="white"))
         assert form == (
             "form",
             {
@@ -92,7 +92,7 @@ class TestHtml:
 
     def test_same_address_as_login_url(self):
         """The button's address equals login_url's with the same arguments."""
-        auth = an_auth(None, a_site(mount="/shop"))
+        auth = an_auth(None, a_mount_point(mount="/shop"))
         options = {"next": "/x", "scopes": ["video.upload"], "choose_account": True}
         (_, link) = elements(auth.login_button(**options))
         assert link[1]["href"] == auth.login_url(**options)
@@ -101,7 +101,7 @@ class TestHtml:
         """The button does not depend on the session, so a page with it may be
         cached.
         """
-        auth = an_auth(a_cached_session(), a_site())
+        auth = an_auth(a_cached_session(), a_mount_point())
         assert str(auth.login_button()) == str(button())
         assert auth._accessed is False
 
@@ -171,16 +171,16 @@ class TestLabel:
     )
     def test_texts(self, language, tag, label):
         """The label comes from texts=, with its language as lang."""
-        site = a_site(messages=Messages(GERMAN))
-        html = button(site, language=language)
+        mount_point = a_mount_point(messages=Messages(GERMAN))
+        html = button(mount_point, language=language)
         assert elements(html)[1][1]["lang"] == tag
         assert f">{label}</a>" in html
 
     def test_other_texts(self):
         """If texts= has other texts only, the label is the built-in one."""
-        site = a_site(messages=Messages({"nl": {"back": "Terug"}}))
-        assert 'lang="en"' in button(site, language="nl")
-        assert 'lang="de"' in button(site, language="de")
+        mount_point = a_mount_point(messages=Messages({"nl": {"back": "Terug"}}))
+        assert 'lang="en"' in button(mount_point, language="nl")
+        assert 'lang="de"' in button(mount_point, language="de")
 
     @pytest.mark.parametrize("label", ["", "  ", "\n"])
     def test_empty(self, label):
@@ -208,14 +208,14 @@ def test_unlisted_scope():
 @pytest.mark.parametrize("value", HOSTILE)
 def test_hostile_values(value, posted):
     """Markup in the address, the label or the look is escaped or refused."""
-    site = a_site(is_login_posted=posted)
-    plain = [tag for tag, _ in elements(button(site))]
-    html = button(site, next=value, label=value)
+    mount_point = a_mount_point(is_login_posted=posted)
+    plain = [tag for tag, _ in elements(button(mount_point))]
+    html = button(mount_point, next=value, label=value)
     assert [tag for tag, _ in elements(html)] == plain
     shown = "".join(Elements(html).text[1:])
     assert shown == value.strip()
     with pytest.raises(ConfigurationError) as caught:
-        button(site, look=value)
+        button(mount_point, look=value)
     assert "\x1b" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
