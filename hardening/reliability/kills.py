@@ -69,7 +69,7 @@ def _victim(plan: Plan, now: Any, is_asgi: bool, pipe: Any) -> None:
     if is_asgi:
         asyncio.run(_cooperative_victim(plan, now, pipe))
     app = Wsgi(plan, reading(now))
-    finish(finish(app.wrapped._core.service.client()).http_client())
+    finish(finish(app.wrapped._core.service.client()).http.get())
     pipe.send(None)
     app.ask(pipe.recv())
     pipe.send(None)
@@ -78,7 +78,7 @@ def _victim(plan: Plan, now: Any, is_asgi: bool, pipe: Any) -> None:
 
 async def _cooperative_victim(plan: Plan, now: Any, pipe: Any) -> None:
     app = Asgi(plan, reading(now))
-    await (await app.wrapped._core.service.client()).http_client()
+    await (await app.wrapped._core.service.client()).http.get()
     pipe.send(None)
     await app.ask(pipe.recv())
     pipe.send(None)

@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from tiktok_oauth_middleware import MemoryStore, SQLiteStore, TikTokOAuthMiddleware
-from tiktok_oauth_middleware._oauth import client
+from tiktok_oauth_middleware._oauth import http_library
 from tiktok_oauth_middleware.starlette import tiktok_auth
 from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn
@@ -77,13 +77,13 @@ async def who(request):
 def test_tls_settings_are_made_once(monkeypatch, lifespan):
     """However often the app starts, the certificates of the system are read once."""
     made = []
-    original = client.httpx.create_ssl_context
+    original = http_library.httpx.create_ssl_context
 
     def counting(*args, **options):
         made.append(True)
         return original(*args, **options)
 
-    monkeypatch.setattr(client.httpx, "create_ssl_context", counting)
+    monkeypatch.setattr(http_library.httpx, "create_ssl_context", counting)
     fake = FakeTikTok()
     with StandIn(fake) as stand_in:
         settings = make_settings(

@@ -202,7 +202,7 @@ class TestConnecting:
         client = TikTokClient(
             make_settings(timeout=timeout), backend(), transport=transport
         )
-        assert client._make().timeout.connect == connect
+        assert client.http.make().timeout.connect == connect
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

@@ -25,8 +25,7 @@ from tiktok_oauth_middleware import (
     TikTokOAuthWSGIMiddleware,
 )
 from tiktok_oauth_middleware._core.backends.base import run
-from tiktok_oauth_middleware._oauth import ahead
-from tiktok_oauth_middleware._oauth import client as client_module
+from tiktok_oauth_middleware._oauth import ahead, http_clients
 from tiktok_oauth_middleware.errors import TikTokUnavailable
 
 from ..conftest import (
@@ -81,9 +80,13 @@ async def opened_ahead(client, server, fault="", tickets=0):
     # Without session tickets, a socket is readable only after the server closed it.
     # With them, a login that takes the connection just as they arrive closes it.
     server._tls.num_tickets = tickets
-    await client.warm()
-    waiting, settled, unasked = client._ahead, server.settled + 1, server.unasked + 1
-    client.connect_ahead()
+    await client.http.get()
+    waiting, settled, unasked = (
+        client.http.ahead,
+        server.settled + 1,
+        server.unasked + 1,
+    )
+    client.http.connect_ahead()
     if fault.startswith("unasked"):
         await until(client, lambda: server.unasked >= unasked)
     else:
@@ -114,7 +117,7 @@ class TestUse:
         async def work(client):
             await opened_ahead(client, server, tickets=1)
             if not client._backend.is_blocking:
-                tls = client._ahead._waiting.stream.get_extra_info("ssl_object")
+                tls = client.http.ahead._waiting.stream.get_extra_info("ssl_object")
                 await until(client, lambda: tls.session.has_ticket)
             assert server.accepted == 1
             found = await log_in(client, "alice-1")
@@ -151,10 +154,10 @@ class TestUse:
         server = serve()
 
         async def work(client):
-            await client.warm()
+            await client.http.get()
             server._tls.num_tickets = 8
-            client.connect_ahead()
-            await until(client, lambda: server.settled and client._ahead.is_ready)
+            client.http.connect_ahead()
+            await until(client, lambda: server.settled and client.http.ahead.is_ready)
             return await log_in(client, "alice-1")
 
         assert use(server, world, work) == RIGHT
@@ -166,8 +169,8 @@ class TestUse:
         """
 
         async def work(client):
-            client.connect_ahead()
-            assert client._ahead is None
+            client.http.connect_ahead()
+            assert client.http.ahead is None
 
         use(server, world, work)
         assert server.accepted == 0
@@ -176,8 +179,8 @@ class TestUse:
         """With connect_ahead=False no connection is opened ahead."""
 
         async def work(client):
-            await client.warm()
-            client.connect_ahead()
+            await client.http.get()
+            client.http.connect_ahead()
             return await log_in(client, "alice-1")
 
         assert use(server, world, work, connect_ahead=False) == RIGHT
@@ -190,8 +193,8 @@ class TestUse:
         monkeypatch.setitem(sys.modules, module, object())
 
         async def work(client):
-            await client.warm()
-            client.connect_ahead()
+            await client.http.get()
+            client.http.connect_ahead()
             return await log_in(client, "alice-1")
 
         assert use(server, "threads", work) == RIGHT
@@ -204,9 +207,9 @@ class TestBounds:
 
         async def work(client):
             await opened_ahead(client, server)
-            client._ahead.now = lambda: 1e9  # the pause is over
+            client.http.ahead.now = lambda: 1e9  # the pause is over
             for _ in range(200):
-                client.connect_ahead()
+                client.http.connect_ahead()
             return await log_in(client, "alice-1")
 
         assert use(server, world, work) == RIGHT
@@ -216,19 +219,19 @@ class TestBounds:
         """The next connection is opened after a pause."""
 
         async def work(client):
-            await client.warm()
+            await client.http.get()
             now = [1000.0]
-            client._ahead.now = lambda: now[0]
+            client.http.ahead.now = lambda: now[0]
             await opened_ahead(client, server)
             await log_in(client, "alice-1")
             before = server.accepted
-            await until(client, lambda: not client._ahead._is_under_way)
+            await until(client, lambda: not client.http.ahead._is_under_way)
             now[0] += ahead.PAUSE - 0.1
-            client.connect_ahead()
-            assert not client._ahead._is_under_way
+            client.http.connect_ahead()
+            assert not client.http.ahead._is_under_way
             now[0] += 0.1
-            client.connect_ahead()
-            await until(client, lambda: client._ahead.is_ready)
+            client.http.connect_ahead()
+            await until(client, lambda: client.http.ahead.is_ready)
             assert server.accepted == before + 1
 
         use(server, world, work)
@@ -239,8 +242,8 @@ class TestBounds:
         monkeypatch.setattr(ahead, "SHORTEST", 0)
 
         async def work(client):
-            await client.warm()
-            client.connect_ahead()
+            await client.http.get()
+            client.http.connect_ahead()
             await until(client, lambda: server.accepted == 1 and server.alive == 0)
             return await log_in(client, "alice-1")
 
@@ -278,17 +281,17 @@ class TestServerThatClosesIdleConnections:
         server.released.clear()
 
         async def work(client):
-            await client.warm()
-            now, waiting = [1000.0], client._ahead
+            await client.http.get()
+            now, waiting = [1000.0], client.http.ahead
             waiting.now = lambda: now[0]
-            client.connect_ahead()
+            client.http.connect_ahead()
             await until(client, lambda: waiting.is_ready)
             now[0] += 0.25
             server.released.set()
             await until(client, lambda: not waiting._is_under_way)
             assert waiting._lifetime == 0.125
             now[0] += ahead.PAUSE
-            client.connect_ahead()
+            client.http.connect_ahead()
             await until(client, lambda: server.accepted == 2 and server.alive == 0)
             assert waiting._lifetime == 0.125
             return await log_in(client, "alice-1")
@@ -301,12 +304,12 @@ class TestServerThatClosesIdleConnections:
         monkeypatch.setattr(ahead, "CHECK_EVERY", ahead.LIFETIME)
 
         async def work(client):
-            await client.warm()
-            client._ahead.now = lambda: 1000.0
+            await client.http.get()
+            client.http.ahead.now = lambda: 1000.0
             await opened_ahead(client, server, "close idle")
-            client._ahead.now = lambda: 1008.0
+            client.http.ahead.now = lambda: 1008.0
             found = await log_in(client, "alice-1")
-            assert client._ahead._lifetime == 4
+            assert client.http.ahead._lifetime == 4
             return found
 
         assert use(server, "threads", work) == RIGHT
@@ -316,8 +319,8 @@ class TestServerThatClosesIdleConnections:
         """If the server closes a connection at once, none is opened for a day."""
 
         async def work(client):
-            await client.warm()
-            now, waiting = [1000.0], client._ahead
+            await client.http.get()
+            now, waiting = [1000.0], client.http.ahead
             waiting.now = lambda: now[0]
             await opened_ahead(client, server, "close idle")
             await log_in(client, "alice-1")
@@ -326,7 +329,7 @@ class TestServerThatClosesIdleConnections:
             assert not waiting.may_begin()
             now[0] += 0.1
             before = server.accepted
-            client.connect_ahead()
+            client.http.connect_ahead()
             await until(client, lambda: waiting.is_ready)
             assert server.accepted == before + 1
 
@@ -336,8 +339,8 @@ class TestServerThatClosesIdleConnections:
         """A time that was longer does not lengthen what is known."""
 
         async def work(client):
-            await client.warm()
-            waiting = client._ahead
+            await client.http.get()
+            waiting = client.http.ahead
             for seconds, lifetime in ((20, 10), (4, 2), (6, 2)):
                 waiting._ended_by_server(seconds)
                 assert waiting._lifetime == lifetime
@@ -367,8 +370,8 @@ def test_silent_handshake(server, world):
     server.idle_faults = ["silent"]
 
     async def work(client):
-        await client.warm()
-        client.connect_ahead()
+        await client.http.get()
+        client.http.connect_ahead()
         await until(client, lambda: server.accepted == 1)
         return await log_in(client, "alice-1")
 
@@ -390,11 +393,11 @@ def test_unreachable(trusted, world, monkeypatch):
     nowhere.endpoints = endpoints
 
     async def work(client):
-        await client.warm()
-        client.connect_ahead()
-        await until(client, lambda: not client._ahead._is_under_way)
-        client.connect_ahead()
-        assert not client._ahead._is_under_way
+        await client.http.get()
+        client.http.connect_ahead()
+        await until(client, lambda: not client.http.ahead._is_under_way)
+        client.http.connect_ahead()
+        assert not client.http.ahead._is_under_way
         return await log_in(client, "alice-1")
 
     assert use(nowhere, world, work) == AWAY
@@ -448,7 +451,7 @@ def test_sequences_of_faults(trusted, monkeypatch, world, steps):
     A code or a refresh token is sent at most once, and after the faults a login works.
     """
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
-    monkeypatch.setattr(client_module, "_CONNECT_SECONDS", TIMEOUT)
+    monkeypatch.setattr(http_clients, "_CONNECT_SECONDS", TIMEOUT)
     server = FaultyTikTok(trusted)
 
     async def one(client, user, number, refreshes):
@@ -463,13 +466,13 @@ def test_sequences_of_faults(trusted, monkeypatch, world, steps):
         return (None if open_id.startswith("TikTok") else open_id), name
 
     async def work(client):
-        await client.warm()
+        await client.http.get()
         for number, step in enumerate(steps):
             if step["ahead"] is not None:
-                await client._ahead.aclose()
-                await until(client, lambda: not client._ahead._is_under_way)
-                client._ahead._may_open_at = 0.0
-                client._ahead._lifetime = ahead.LIFETIME
+                await client.http.ahead.aclose()
+                await until(client, lambda: not client.http.ahead._is_under_way)
+                client.http.ahead._may_open_at = 0.0
+                client.http.ahead._lifetime = ahead.LIFETIME
                 await opened_ahead(client, server, step["ahead"])
             server.idle_faults = [*step["idle"]]
             server.request_faults = [*step["asked"]]
@@ -538,7 +541,9 @@ class TestMiddleware:
 
         def wait():
             # With the session tickets of TLS, which the server sends after that.
-            server.wait_until(lambda: server.settled == 2 and client._ahead.is_ready)
+            server.wait_until(
+                lambda: server.settled == 2 and client.http.ahead.is_ready
+            )
 
         assert names("bob-1", wait) == "name of bob"
         assert server.connections() == [1, 1, 2, 2]
@@ -558,7 +563,7 @@ class TestMiddleware:
             store=MemoryStore(),
         )
         client = await app._core.service.client()
-        await client.warm()
+        await client.http.get()
         transport = httpx2.ASGITransport(app)
         async with httpx2.AsyncClient(transport=transport, base_url=ORIGIN) as browser:
             response = await browser.get(path, headers=PAGE)
@@ -568,7 +573,7 @@ class TestMiddleware:
                 url = response.headers["location"]
             # Session tickets that came just as the login takes the connection would be
             # taken for data: another one would be opened, which is slower, but safe.
-            await until(client, lambda: server.settled and client._ahead.is_ready)
+            await until(client, lambda: server.settled and client.http.ahead.is_ready)
             assert server.accepted == 1
             back = f"/auth/tiktok/callback?code=alice-1&state={query_of(url)['state']}"
             await browser.get(back, headers=PAGE)
@@ -590,7 +595,7 @@ def test_forked_worker(server):
     if child == 0:
         status = 1
         try:
-            waits = client._ahead.is_ready
+            waits = client.http.ahead.is_ready
             status = 2 if waits or run(log_in(client, "bob-1"))[0] != "bob" else 0
         finally:
             os._exit(status)
@@ -604,9 +609,9 @@ SCRIPT = """
     import asyncio, sys, threading, time
     from tests.security.test_cwe488_connections import client_of, in_world
     from tiktok_oauth_middleware import TikTokEndpoints
-    from tiktok_oauth_middleware._oauth import client as client_module
+    from tiktok_oauth_middleware._oauth import http_clients
 
-    client_module._CONNECT_SECONDS = 30  # a handshake on a busy machine
+    http_clients._CONNECT_SECONDS = 30  # a handshake on a busy machine
 
     class Server:
         endpoints = TikTokEndpoints(token=sys.argv[1])
@@ -614,9 +619,9 @@ SCRIPT = """
     client = client_of(Server, sys.argv[2])
 
     async def work():
-        await client.warm()
-        client.connect_ahead()
-        while not client._ahead.is_ready:
+        await client.http.get()
+        client.http.connect_ahead()
+        while not client.http.ahead.is_ready:
             await client._backend.sleep(0.005)
 
     in_world(sys.argv[2], work)
@@ -709,8 +714,8 @@ def test_proxy(server, world, monkeypatch, fault):
     server.request_faults = [fault]
 
     async def work(client):
-        await client.warm()
-        client.connect_ahead()
+        await client.http.get()
+        client.http.connect_ahead()
         return await log_in(client, "alice-1")
 
     try:

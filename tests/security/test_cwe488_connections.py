@@ -17,8 +17,7 @@ from tiktok_oauth_middleware import MemoryStore, TikTokOAuthWSGIMiddleware
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
-from tiktok_oauth_middleware._oauth import client as client_module
-from tiktok_oauth_middleware._oauth import user_info
+from tiktok_oauth_middleware._oauth import http_clients, user_info
 from tiktok_oauth_middleware._oauth.client import TikTokClient
 from tiktok_oauth_middleware._oauth.user import read_profile
 from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
@@ -43,7 +42,7 @@ def serve(trusted, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     # On a busy machine a handshake between two threads may take longer than three
     # seconds; the connection would then be given up, and another one be opened.
-    monkeypatch.setattr(client_module, "_CONNECT_SECONDS", TIMEOUT)
+    monkeypatch.setattr(http_clients, "_CONNECT_SECONDS", TIMEOUT)
     with contextlib.ExitStack() as stack:
 
         def start(**options):

@@ -551,7 +551,7 @@ def test_client(backend):
     settings = make_settings()
     transport = httpx2.MockTransport(lambda request: httpx2.Response(500))
     client = TikTokClient(settings, backend(), transport=transport)
-    report = [line for one in (client, client._make()) for line in shown(one)]
+    report = [line for one in (client, client.http.make()) for line in shown(one)]
     assert any("client_secret" in line for line in report)
     assert hits([reveal(settings.client_secret)], report) == []
 

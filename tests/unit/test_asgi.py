@@ -193,7 +193,7 @@ class TestLifespan:
         async def app(scope, receive, send):
             core = wrapped._core
             client = core._backend.pop_created(core.service, "client")
-            made.append(client._backend.pop_created(client, "http client"))
+            made.append(core._backend.pop_created(client.http, "http client"))
 
         wrapped = wrap(app)
         await call(wrapped, {"type": "lifespan"})

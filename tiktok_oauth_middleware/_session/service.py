@@ -11,10 +11,10 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tiktok_oauth_middleware._core.backends.base import TLSContext
 from tiktok_oauth_middleware._core.encryption import derive
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._core.secret import reveal
+from tiktok_oauth_middleware._oauth.tls_context import TLSContext
 from tiktok_oauth_middleware._observe.emit import Emitter, OnEvent
 from tiktok_oauth_middleware._observe.metrics import meter
 from tiktok_oauth_middleware.errors import (
@@ -79,7 +79,7 @@ class SessionService:
         """
         check_options(settings, store, {"on_event": on_event, "clock": clock})
         if transport is not None:
-            from tiktok_oauth_middleware._oauth.client import check_transport
+            from tiktok_oauth_middleware._oauth.http_clients import check_transport
 
             check_transport(transport, blocking=backend.is_blocking)
         if backend.is_blocking and on_event is not None and is_async(on_event):
@@ -203,7 +203,7 @@ class SessionService:
         """
         client: TikTokClient | None = self.backend.created(self, "client")
         if client is not None:
-            client.connect_ahead()
+            client.http.connect_ahead()
 
     async def warm(self) -> None:
         """Make the client for TikTok before a request waits for it.
@@ -211,7 +211,7 @@ class SessionService:
         Importing it takes 0.3 s, during which other threads run only every 5 ms.
         """
         try:
-            await (await self.client()).warm()
+            await (await self.client()).http.get()
         except Exception as error:  # noqa: BLE001 - a login that fails too reports it
             logger.warning("no client for TikTok yet: %s", type(error).__name__)
 

@@ -118,15 +118,6 @@ def _innermost(flow: Any) -> str:
     return getattr(flow, "__qualname__", repr(flow))
 
 
-class TLSContext:
-    """Holds the TLS settings that the HTTP clients of one middleware share."""
-
-    __slots__ = ("context",)
-
-    def __init__(self) -> None:
-        self.context: Any = None
-
-
 class Backend(Protocol):
     """The environment of flows: threads, or an event loop."""
 
