@@ -40,7 +40,7 @@ _INVALID = "access_token_invalid"
 _RATE_LIMIT = "rate_limit_exceeded"
 #: After ``rate_limit_exceeded``: TikTok counts the calls of a minute, which is the
 #: longest wait, with the jitter.
-_BACKOFF = Backoff(first=1, longest=48, jitter=0.25)
+_RATE_LIMIT_BACKOFF = Backoff(first=1, longest=48, jitter=0.25)
 _ERROR_STATUS = 400
 
 
@@ -252,7 +252,7 @@ class _Attempt:
         self._pauses += 1
         header = response.headers.get("retry-after", "")
         seconds = retry_after_seconds(header, time.time())
-        return _BACKOFF.seconds(self._pauses) if seconds is None else seconds
+        return _RATE_LIMIT_BACKOFF.seconds(self._pauses) if seconds is None else seconds
 
 
 def _code_of(response: Response) -> str:

@@ -26,8 +26,6 @@ __all__ = [
     "EventRows",
 ]
 
-_NO_SCOPES: frozenset[str] = frozenset()
-
 #: The names of all events; `EVENTS` has a row for each.
 EventName = Literal[
     "login",
@@ -62,7 +60,7 @@ class Event:
     #: is no connection.
     user_id: str | None = None
     #: Granted scopes after the event.
-    scopes: frozenset[str] = _NO_SCOPES
+    scopes: frozenset[str] = frozenset()
     #: The reference that is on the user's page and in the log, too.
     reference: str = ""
     #: TikTok's own ``error``, or "". This and the next two fields are TikTok's texts:

@@ -184,7 +184,9 @@ def test_connecting_has_a_limit(
     postgresql: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that is never made frees its place after some time."""
-    monkeypatch.setattr("tiktok_oauth_middleware.stores.sql_pool._CONNECT_SECONDS", 0)
+    monkeypatch.setattr(
+        "tiktok_oauth_middleware.stores.sql_pool._CONNECT_EXTRA_SECONDS", 0
+    )
 
     async def use() -> None:
         store = SQLStore(postgresql.url(), table=some_table(), timeout=0.2)

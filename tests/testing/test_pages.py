@@ -15,7 +15,7 @@ import pytest
 
 from tiktok_oauth_middleware._oauth import authorize
 from tiktok_oauth_middleware.testing import FakeTikTok, Person
-from tiktok_oauth_middleware.testing.provider import SCOPES
+from tiktok_oauth_middleware.testing.provider import SCOPE_TEXTS
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..support.screenshots import shoot
@@ -137,7 +137,7 @@ class TestText:
         scopes = re.findall('name="scope" value="([^"]+)"', text)
         assert scopes == ["user.info.basic", "user.info.stats", "video.list"]
         for scope in scopes:
-            assert SCOPES[scope] in text
+            assert SCOPE_TEXTS[scope] in text
 
     def test_error_fields(self, ask):
         """The error page has the fields of TikTok's."""
@@ -206,7 +206,7 @@ class TestChromium:
         """Continue redirects to the app, with the scopes that are still ticked."""
         page = open_page(ask())
         page.get_by_text("Second creator").click()
-        page.get_by_text(SCOPES["user.info.stats"]).click()
+        page.get_by_text(SCOPE_TEXTS["user.info.stats"]).click()
         page.get_by_role("button", name="Continue").click()
         query = callback(page, app)
         assert query["scopes"] == "user.info.basic,video.list"

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-_VERSION: Final = b"\x01"
+_SEAL_VERSION: Final = b"\x01"
 _ID_END: Final = 5
 _NONCE_END: Final = 17
 _SHORTEST_SEALED: Final = _NONCE_END + 16
@@ -57,11 +57,11 @@ class Box:
         """Return `plain` sealed under `name` with the newest key."""
         nonce = os.urandom(12)
         sealed = self._keys[self._newest].encrypt(nonce, plain, self._bound(name))
-        return b"".join((_VERSION, self._newest, nonce, sealed))
+        return b"".join((_SEAL_VERSION, self._newest, nonce, sealed))
 
     def open(self, sealed: bytes, name: str) -> bytes | None:
         """Return the bytes that were sealed under `name`, or None."""
-        if len(sealed) < _SHORTEST_SEALED or sealed[:1] != _VERSION:
+        if len(sealed) < _SHORTEST_SEALED or sealed[:1] != _SEAL_VERSION:
             return None
         key = self._keys.get(sealed[1:_ID_END])
         if key is None:
@@ -80,7 +80,7 @@ class Box:
         One decrypted text is in memory at a time.
         """
         # Local names: calling `open` for each of very many values takes longer.
-        start, keys, bound = _VERSION, self._keys, _VERSION + self._purpose
+        start, keys, bound = _SEAL_VERSION, self._keys, _SEAL_VERSION + self._purpose
         for name, each in sealed:
             key = keys.get(each[1:_ID_END])
             if key is None or each[:1] != start or len(each) < _SHORTEST_SEALED:
@@ -96,4 +96,4 @@ class Box:
                 yield name, each, opened
 
     def _bound(self, name: str) -> bytes:
-        return _VERSION + self._purpose + name.encode()
+        return _SEAL_VERSION + self._purpose + name.encode()

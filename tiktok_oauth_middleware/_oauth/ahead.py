@@ -53,7 +53,7 @@ FORGOTTEN_AFTER = 3600.0
 CHECK_EVERY = 1.0
 #: Rounds of an event loop in which data that has arrived reaches the task that reads;
 #: asyncio needs three.
-_ROUNDS = 5
+_LOOP_ROUNDS = 5
 
 
 class _Ahead:
@@ -317,7 +317,7 @@ class _Waiting:
         self._is_wanted = True
         try:
             # The event loop polls the socket, then wakes the task, which reads.
-            for _ in range(_ROUNDS):
+            for _ in range(_LOOP_ROUNDS):
                 await checkpoint()
             await self.leave()
         except BaseException:

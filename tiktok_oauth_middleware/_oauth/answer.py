@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, NoReturn
 
 from tiktok_oauth_middleware._core.redact import mask, one_line
@@ -24,8 +25,6 @@ TRANSIENT = frozenset(
     }
 )
 _SUCCESS = range(200, 300)
-_TOO_MANY = 429
-_SERVER_ERROR = 500
 #: The longest ``Retry-After`` that is obeyed, in seconds, and its longest date.
 _LONGEST_WAIT = 300.0
 _LONGEST_DATE = 40
@@ -73,7 +72,11 @@ def read_answer(
     if not parts[0] and is_success(status):
         return answer
     code, description, log_id = (one_line(mask(part, secrets)) for part in parts)
-    if status >= _SERVER_ERROR or status == _TOO_MANY or code in TRANSIENT:
+    if (
+        status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        or status == HTTPStatus.TOO_MANY_REQUESTS
+        or code in TRANSIENT
+    ):
         raise _unavailable(wait, code, description, log_id, status)
     if code == "invalid_grant":
         raise GrantRevoked(code, description, log_id, status)

@@ -14,7 +14,7 @@ _BETWEEN_GRANTED = re.compile(r"[ \t,]+")
 _LONGEST_GRANTED = 4096
 #: The longest text whose scopes are cached, and the number of cached texts. All of
 #: TikTok's scopes together are longer; one user's grant seldom is.
-_CACHED = 256
+_CACHED_TEXTS = 256
 
 
 def is_scope(text: str) -> bool:
@@ -28,7 +28,7 @@ def split_scopes(text: str) -> frozenset[str]:
     >>> sorted(split_scopes("user.info.basic, video.list"))
     ['user.info.basic', 'video.list']
     """
-    return parse_scopes(text) if len(text) > _CACHED else _cached_scopes(text)
+    return parse_scopes(text) if len(text) > _CACHED_TEXTS else _cached_scopes(text)
 
 
 def parse_scopes(text: str) -> frozenset[str]:
@@ -36,7 +36,7 @@ def parse_scopes(text: str) -> frozenset[str]:
     return frozenset(filter(None, (scope.strip() for scope in text.split(","))))
 
 
-@lru_cache(maxsize=_CACHED)
+@lru_cache(maxsize=_CACHED_TEXTS)
 def _cached_scopes(text: str) -> frozenset[str]:
     return parse_scopes(text)
 

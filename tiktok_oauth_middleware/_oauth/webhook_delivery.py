@@ -22,7 +22,8 @@ RETRIED_SECONDS = 72 * 3600
 REMOVED = "authorization.removed"
 
 _LONGEST_SIGNATURE = 1024
-_MOST_PARTS = 16
+#: Parts of a signature's header, such as ``t=...``; TikTok sends two.
+_MOST_SIGNATURE_PARTS = 16
 _TIME = re.compile(r"[0-9]{1,16}")
 _HEX_MAC = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -109,7 +110,7 @@ def _signature_parts(header: bytes) -> tuple[str, str]:
             found.setdefault(name.strip(" \t"), []).append(value.strip(" \t"))
         times, macs = found.get("t", []), found.get("s", [])
         if (
-            len(parts) <= _MOST_PARTS
+            len(parts) <= _MOST_SIGNATURE_PARTS
             and len(times) == len(macs) == 1
             and _TIME.fullmatch(times[0])
             and _HEX_MAC.fullmatch(macs[0])

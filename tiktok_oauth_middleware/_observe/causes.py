@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from tiktok_oauth_middleware.errors import (
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.events import EventName
 
 _INFO, _WARNING, _ERROR = logging.INFO, logging.WARNING, logging.ERROR
-_SERVER_ERROR = 500
 
 
 class Cause(NamedTuple):
@@ -238,7 +238,7 @@ def _of_answer(error: TikTokError) -> Cause:
             return _BY_FAILURE[error.failure]
         if error.http_status in _HTTP:
             return _HTTP[error.http_status]
-        if error.http_status >= _SERVER_ERROR:
+        if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return Cause("http_5xx", _WARNING, _LATER)
         if error.http_status:
             return Cause(

@@ -45,7 +45,7 @@ _REWRITE_SECONDS = 30 * 86400
 #: An entry without a record is removed after this time, since the record may be about
 #: to be written.
 _UNCONFIRMED_SECONDS = 600
-_VERSION = "1"
+_CONNECTIONS_VERSION = "1"
 _HASH_BYTES = 16
 
 #: How an attempt to connect ended: connected; connected before, with new tokens now;
@@ -276,7 +276,10 @@ class Connections:
         newest, *older = rows
         sealed = None
         if entries:
-            lines = [_VERSION, *(f"{name} {at}" for name, at in entries.items())]
+            lines = [
+                _CONNECTIONS_VERSION,
+                *(f"{name} {at}" for name, at in entries.items()),
+            ]
             sealed = self._box.seal("\n".join(lines).encode(), newest.key)
         has_work = (sealed, newest.sealed) != (None, None)
         if has_work and not await self._store.compare_and_set(
@@ -305,7 +308,7 @@ class Connections:
         if packed is None:
             return {}
         version, *lines = packed.decode().split("\n")
-        if version != _VERSION:
+        if version != _CONNECTIONS_VERSION:
             return {}
         pairs = (line.split(" ") for line in lines)
         return {record_id: int(at) for record_id, at in pairs}

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 #: The timeout of each of at most two calls, in seconds. Two calls take less than the
 #: shortest back-off, so no other process calls TikTok at the same time.
 _CALL_SECONDS = 2.4
-_BACKOFF = Backoff(first=5, longest=3600)
+_PROFILE_BACKOFF = Backoff(first=5, longest=3600)
 #: Shortest time between two renewals of links, in seconds, even if TikTok sends
 #: links that have already expired.
 _SHORTEST_LINKS = 60
@@ -81,7 +81,7 @@ class Profiles(Part):
             soonest = record.profile_at + _SHORTEST_LINKS
             due = min(due, max(links_end(record.profile), soonest))
         retry_at = record.profile_retry_at
-        if retry_at > now + _BACKOFF.longest + WRONG_CLOCK_SECONDS:
+        if retry_at > now + _PROFILE_BACKOFF.longest + WRONG_CLOCK_SECONDS:
             retry_at = 0  # written under a wrong clock
         return max(due, retry_at)
 
@@ -303,7 +303,7 @@ class Profiles(Part):
 
     def _retry_at(self, failures: int) -> int:
         """Return when TikTok may be asked again after `failures` failures in a row."""
-        return int(self._clock() + _BACKOFF.seconds(failures)) + 1
+        return int(self._clock() + _PROFILE_BACKOFF.seconds(failures)) + 1
 
 
 def has_profile(scopes: str) -> bool:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LONGEST_DATA = 512
 #: How long a link is valid, in seconds.
 LINK_SECONDS = 3600
-_ID_BYTES = 16
+_LINK_ID_BYTES = 16
 #: Longest sealed text that is opened, in characters.
 _LONGEST_SEALED = 1024
 
@@ -114,11 +114,11 @@ class CarriedLinks:
     def browser_id(self, headers: Headers) -> str:
         """Return the id in a request's cookie, or "" if there is none."""
         value = find(headers, self._cookies.carry_name.encode()) or b""
-        return value.decode() if len(from_text(value)) == _ID_BYTES else ""
+        return value.decode() if len(from_text(value)) == _LINK_ID_BYTES else ""
 
     def new_browser_id(self) -> str:
         """Return an id for a browser that has none."""
-        return to_text(secrets.token_bytes(_ID_BYTES))
+        return to_text(secrets.token_bytes(_LINK_ID_BYTES))
 
     def cookie(self, browser_id: str) -> Cookie:
         """Return the cookie with a browser's id, which lives as long as its links."""

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 #: that took too long is not mistaken for one that began in another browser.
 _AFTERLIFE = 1200
 #: How long a store may take to write a login's result, in seconds.
-_WRITE_SECONDS = 5
+_RESULT_WRITE_SECONDS = 5
 
 
 class AppUsers(NamedTuple):
@@ -265,7 +265,7 @@ class LoginFlow:
             # The exchange, the profile, perhaps the profile again without a field that
             # was refused, on_login, and the record.
             exchange_seconds=(3 if self.on_login is None else 4) * settings.timeout
-            + _WRITE_SECONDS,
+            + _RESULT_WRITE_SECONDS,
         )
         return ConcludeLogin(
             settings=settings,

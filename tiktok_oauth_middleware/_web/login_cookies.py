@@ -57,7 +57,7 @@ _ENOUGH = 2048 + 200
 #: The most sets of request cookies for which the assigned slots are remembered.
 _REMEMBERED = 512
 #: The longest purpose whose hash is cached, in characters, and the most of them.
-_CACHED = 128
+_CACHED_PURPOSES = 128
 
 
 class _Part(NamedTuple):
@@ -281,14 +281,18 @@ def _group(parts: list[_Part]) -> _Group | None:
 
 def purpose_hash(text: str) -> bytes:
     """Return the part of a purpose's hash that a login's cookies hold."""
-    return _purpose_hash(text) if len(text) > _CACHED else _cached_purpose_hash(text)
+    return (
+        _purpose_hash(text)
+        if len(text) > _CACHED_PURPOSES
+        else _cached_purpose_hash(text)
+    )
 
 
 def _purpose_hash(text: str) -> bytes:
     return _digest(text)[:_PURPOSE_BYTES]
 
 
-@lru_cache(maxsize=_CACHED)
+@lru_cache(maxsize=_CACHED_PURPOSES)
 def _cached_purpose_hash(text: str) -> bytes:
     return _purpose_hash(text)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: How long a result is shown again, in seconds.
 SHOWN_SECONDS = 60
 _PENDING = b"begun "
-_POLL_SECONDS = 0.05
+_RESULT_POLL_SECONDS = 0.05
 _LONGEST_POLL = 0.4
 
 
@@ -150,7 +150,7 @@ class LoginResults:
             StoreError: the store failed.
         """
         give_up = time.monotonic() + self.exchange_seconds
-        pause = _POLL_SECONDS
+        pause = _RESULT_POLL_SECONDS
         while True:
             row = await self.notes.read(login_id)
             if row is None or not row.startswith(_PENDING):

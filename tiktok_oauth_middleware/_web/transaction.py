@@ -44,7 +44,7 @@ _DOUBLE_CLICK_SECONDS = 3
 #: fewer scopes than requested without showing its page. "" where it need not.
 Prompt = Literal["", "consent", "choose", "again"]
 _PROMPTS: tuple[Prompt, ...] = get_args(Prompt)
-_VERSION = "5"
+_TRANSACTION_VERSION = "5"
 #: Random bytes for a state and a verifier, and the characters of each: 258 bits.
 _RANDOM_BYTES, _LENGTH = 66, 43
 
@@ -81,7 +81,7 @@ class LoginTransaction:
         # JSON without spaces has no line break in it.
         return "\n".join(
             (
-                _VERSION,
+                _TRANSACTION_VERSION,
                 verifier,
                 self.return_to,
                 self.requested,
@@ -114,7 +114,7 @@ class LoginTransaction:
             lands_on, user_hash, connects_to, carried = more
         except ValueError:
             return None
-        if version != _VERSION or prompt not in _PROMPTS:
+        if version != _TRANSACTION_VERSION or prompt not in _PROMPTS:
             return None
         return cls(
             state=state,

@@ -45,7 +45,8 @@ _TIKTOK_CLOCK_SKEW = 60
 _ECHO_SECONDS = 300
 #: The reason of a withdrawal that the app's own revoke caused.
 _REVOKED_BY_US = 5
-_RETRY_SECONDS = "60"
+#: After how many seconds TikTok should send a delivery again.
+_REDELIVERY_SECONDS = "60"
 #: Longest delivery that is read, in bytes.
 BODY_LIMIT = 64 * 1024
 
@@ -95,7 +96,7 @@ class Webhook:
                 # Nothing was decided, so the delivery is not marked, and TikTok repeats
                 # it.
                 logger.warning("a withdrawal waits until TikTok answers: %s", error)
-                retry = [("retry-after", _RETRY_SECONDS)]
+                retry = [("retry-after", _REDELIVERY_SECONDS)]
                 unavailable = TikTokUnavailable.code
                 return json_response(503, {"error": unavailable}, retry)
             await notes.mark(name, NOTE_SECONDS["webhook"])

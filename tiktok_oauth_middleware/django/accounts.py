@@ -43,7 +43,7 @@ _atomic: Any = transaction.atomic  # untyped: a decorator and a context manager
 #: Where Django's session keeps the open_id of the TikTok login that began it.
 BOUND_TO = "_tiktok_open_id"
 #: How many names are tried for a new user; each has 40 random bits.
-_TRIES = 5
+_NAME_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +151,7 @@ def make_user(_request: Any, _login: Login) -> Any:
         )
         raise ImproperlyConfigured(message)
     using = router.db_for_write(model)
-    for tried in range(_TRIES):
+    for tried in range(_NAME_TRIES):
         name = f"tiktok_{secrets.token_hex(5)}"[: field.max_length]
         user: Any = model(**{model.USERNAME_FIELD: name})
         user.set_unusable_password()
@@ -159,7 +159,7 @@ def make_user(_request: Any, _login: Login) -> Any:
             with _atomic(using=using):
                 user.save(using=using, force_insert=True)
         except IntegrityError:
-            if tried == _TRIES - 1:
+            if tried == _NAME_TRIES - 1:
                 raise
         else:
             return user

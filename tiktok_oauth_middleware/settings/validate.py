@@ -25,7 +25,8 @@ from .own_paths import ROUTES
 from .rows import OptionRow
 
 DESKTOP_HOSTS = LOOPBACK_HOSTS[:2]  # TikTok's Desktop tab takes no other
-_KEY_LENGTH = 32
+#: The length of the shortest secret key, in characters.
+SHORTEST_KEY = 32
 _LEAST_ENTROPY_BITS = 80
 _LEAST_STEPS = 8
 _LONGEST_REDIRECT_URI = 511
@@ -152,8 +153,8 @@ def _key_fault(key: str, client_secrets: tuple[str, str | None]) -> str | None:
         return "is in quotes, which are not part of it"
     if any("\ud800" <= letter <= "\udfff" for letter in "".join(key)):
         return "is not UTF-8"
-    if len(key) < _KEY_LENGTH:
-        return f"is shorter than {_KEY_LENGTH} characters"
+    if len(key) < SHORTEST_KEY:
+        return f"is shorter than {SHORTEST_KEY} characters"
     if key in client_secrets:
         return "equals client_secret: if one leaks, both have"
     if _PLACEHOLDERS.search(key):

@@ -361,7 +361,7 @@ class RedisStore:
     ) -> T:
         """Return the result of a call in the event loop; see `_call_with_retries`."""
         connections = self._loop_connections()
-        tries = _TRIES
+        tries = _PRIMARY_TRIES
         while True:
             tries -= 1
             try:
@@ -440,7 +440,7 @@ def _call_with_retries(
     open to it, while its service or virtual address already leads to the new primary.
     The connection returns to the pool after the error, so idle connections are dropped.
     """
-    tries = _TRIES
+    tries = _PRIMARY_TRIES
     while True:
         tries -= 1
         try:
@@ -528,4 +528,4 @@ def _host_and_port(netloc: str) -> str:
 
 #: Tries of a call when replies show that another server is the primary: between tries,
 #: other threads may return more connections of the old primary to the pool.
-_TRIES = 4
+_PRIMARY_TRIES = 4

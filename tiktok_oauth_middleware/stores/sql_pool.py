@@ -40,7 +40,7 @@ T = TypeVar("T")
 _POOL = 8
 #: Seconds by which connecting may take longer than a statement: libpq's shortest
 #: timeout is two.
-_CONNECT_SECONDS = 2
+_CONNECT_EXTRA_SECONDS = 2
 #: Seconds to wait for a server to confirm that a connection is closed.
 _CLOSE_SECONDS = 1
 #: Tasks in the background, since an event loop does not keep tasks alive.
@@ -234,7 +234,7 @@ class PooledLoopConnections(LoopConnections):
 
     async def _connect(self) -> Any:
         # Drivers that limit the time themselves clean up better.
-        async with asyncio.timeout(self.timeout + _CONNECT_SECONDS):
+        async with asyncio.timeout(self.timeout + _CONNECT_EXTRA_SECONDS):
             return _detached(await self.engine.raw_connection())
 
     def _keep(self, generation: int, connecting: asyncio.Task[Any]) -> None:

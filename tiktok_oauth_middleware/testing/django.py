@@ -32,8 +32,8 @@ from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
 from tiktok_oauth_middleware._oauth.user import User
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.record import Session, UserRecord
+from tiktok_oauth_middleware._session.rows import swap_attempts
 from tiktok_oauth_middleware.auth import Login
-from tiktok_oauth_middleware.errors import StoreError
 
 from .fake import LoginFlowError
 from .provider import ACCESS_LIFETIME, REFRESH_LIFETIME
@@ -47,8 +47,6 @@ _Client = TypeVar("_Client")
 _Headers = list[tuple[str, str]]
 #: The key in the environ or scope under which the application leaves Django's response.
 _ANSWER = "tiktok.testing.answer"
-
-_TRIES = 5
 
 
 def tiktok_login(
@@ -99,7 +97,7 @@ def _log_in(client: Any, person: User, scopes: Iterable[str] | None, user: Any) 
     now = int(core.clock())
     session = Session(ticket.digest, now, now)
     profile = json.dumps({"display_name": person.display_name})
-    for _ in range(_TRIES):
+    for _ in swap_attempts():
         stored = run(core.service.records.load(named))
         before = stored.record.sessions if stored is not None else ()
         record = UserRecord(
@@ -121,9 +119,6 @@ def _log_in(client: Any, person: User, scopes: Iterable[str] | None, user: Any) 
         )
         if written is not None:
             break
-    else:
-        message = "the user's record changed at every try to write it"
-        raise StoreError(message)
     client.cookies[core.cookies.session_name] = value
     _log_in_to_django(client, person, granted, user)
     return person

@@ -23,7 +23,7 @@ from .provider import (
     NOT_ELIGIBLE,
     PEOPLE,
     REFRESH_LIFETIME,
-    SCOPES,
+    SCOPE_TEXTS,
     Person,
     Provider,
 )
@@ -92,7 +92,7 @@ class FakeTikTok:
         client_key: str = "awstandinclientkey",
         client_secret: str = "stand-in-client-secret",  # noqa: S107 - not a real one
         redirect_uris: Iterable[str] | None = None,
-        scopes: Iterable[str] = tuple(SCOPES),
+        scopes: Iterable[str] = tuple(SCOPE_TEXTS),
         people: Sequence[Person] = PEOPLE,
         clock: Callable[[], float] = time.time,
         access_lifetime: int = ACCESS_LIFETIME,
@@ -154,7 +154,7 @@ class FakeTikTok:
             client_key=settings.client_key,
             client_secret=reveal(settings.client_secret),
             redirect_uris=[settings.redirect_uri],
-            scopes=[*SCOPES, *settings.scopes, *settings.optional_scopes],
+            scopes=[*SCOPE_TEXTS, *settings.scopes, *settings.optional_scopes],
             clock=clock,
             access_lifetime=access_lifetime,
             refresh_lifetime=refresh_lifetime,

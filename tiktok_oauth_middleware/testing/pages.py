@@ -13,7 +13,7 @@ from html import escape
 from urllib.parse import urlsplit
 
 from .authorize import ConsentRequest, Refused
-from .provider import SCOPES, Person
+from .provider import SCOPE_TEXTS, Person
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#20242c;--soft:#5a6270;--paper:#eef1f4;--card:#fff;
@@ -140,7 +140,7 @@ def _account(person: Person, number: int, *, is_checked: bool) -> str:
 
 
 def _switch(scope: str) -> str:
-    words = SCOPES.get(scope, "Use a scope that this stand-in has no words for")
+    words = SCOPE_TEXTS.get(scope, "Use a scope that this stand-in has no words for")
     return (
         f'<label><span class="words"><b>{escape(words)}</b>'
         f"<small>{escape(scope)}</small></span>"

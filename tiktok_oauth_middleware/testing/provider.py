@@ -34,7 +34,7 @@ from .videos import ApiRefused
 from .wire import CREATOR_INFO, PROFILE_FIELDS, VIDEO_LIST, SignedLinks, proves
 
 #: The scopes that a stand-in has by default, with what each lets an app do.
-SCOPES: Mapping[str, str] = {
+SCOPE_TEXTS: Mapping[str, str] = {
     "user.info.basic": "See your display name and avatar",
     "user.info.profile": "See your bio, profile link and whether you are verified",
     "user.info.stats": "See your follower, like and video counts",

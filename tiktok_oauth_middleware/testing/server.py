@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.settings.endpoints import TikTokEndpoints
+from tiktok_oauth_middleware.settings.validate import SHORTEST_KEY
 
 from . import pages
 from .api import JSON_TYPE
@@ -537,7 +538,7 @@ def _secret_key() -> tuple[str, bool]:
             made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(made, "w", encoding="ascii") as file:
                 file.write(secrets.token_urlsafe(32))
-        is_whole = len(path.read_text(encoding="ascii")) >= _KEY_LENGTH
+        is_whole = len(path.read_text(encoding="ascii")) >= SHORTEST_KEY
     except (OSError, RuntimeError, ValueError):  # no home directory, or not writable
         return _NEW_KEY, False
     return (
@@ -545,6 +546,5 @@ def _secret_key() -> tuple[str, bool]:
     )
 
 
-_KEY_LENGTH = 32
 #: Makes a key in the shell, if no file can keep it.
 _NEW_KEY = '$(python -c "import secrets; print(secrets.token_urlsafe(32))")'
