@@ -164,3 +164,34 @@ def test_unfinished_refresh(server, browser, interrupt):
     assert browser.me().json()["token_expires_at"]
     sent = tiktok.count("token", grant_type=REFRESH)
     assert sent == (2 if server.name in ENDS_AT_ONCE else 1)
+
+
+def test_ctrl_c(tmp_path):
+    """uWSGI's workers, which catch SIGINT in C, still end at it after a login.
+
+    uWSGI kills a worker that has not ended after 30 seconds, and says so.
+    """
+    kind = KINDS["uwsgi"]
+    if kind.missing:
+        pytest.skip(f"{kind.missing} is not installed")
+    with StandIn(SlowTikTok()) as stand_in:
+        server = Server("uwsgi", kind, tmp_path, stand_in)
+        # A shell makes processes that it starts in the background ignore the signal.
+        usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            server.start()
+        finally:
+            signal.signal(signal.SIGINT, usual)
+        try:
+            browser = Browser(server)
+            for _ in range(10):  # in each worker
+                assert browser.log_in().status_code == 303
+            browser.client.close()
+            server.process.send_signal(signal.SIGINT)
+            server.process.wait(2 * SECONDS)
+        finally:
+            if not server.is_gone():
+                server.stop()
+    log = server.log.read_text()
+    assert "goodbye to uWSGI" in log
+    assert "taking too much time to die" not in log

@@ -26,7 +26,7 @@ from .base import (
     on_asyncio,
     run,
 )
-from .deferred_signals import DeferredSignals
+from .deferred_signals import signals
 
 #: A wait is interrupted this often, in seconds: a signal that arrives just before the
 #: main thread blocks does not wake it.
@@ -41,13 +41,10 @@ class _Interruption(threading.local):
     is_kept = False
     error: BaseException | None = None
 
-    def __init__(self) -> None:  # called once in each thread
-        self.signals = DeferredSignals()
-
     def defer_signals(self) -> None:
         """Let no signal interrupt this thread any more until the work is finished."""
         if self.is_kept:
-            self.signals.begin()
+            signals.begin()
 
 
 class ThreadBackend:
@@ -130,7 +127,7 @@ class ThreadBackend:
         finally:
             error, interruption.error = interruption.error, None
             interruption.is_kept = False
-            interruption.signals.end()
+            signals.end()
             if error is not None:
                 raise error.with_traceback(None)
 
@@ -215,7 +212,7 @@ class ThreadBackend:
         _run_in_threads(waiting, limit, at_thread_end)
 
     async def call_app_code(self, call: Callable[[], Any]) -> Any:
-        with self._interruption.signals.allowed():
+        with signals.allowed():
             return await AppCodeCall(call)
 
     async def ask_app(

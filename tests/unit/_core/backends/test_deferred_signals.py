@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import faulthandler
+import os
 import signal
+import sys
 import threading
 
 import pytest
@@ -60,7 +64,8 @@ def test_handled_at_the_end(backend, handled):
     with pytest.raises(TimeLimit):
         after_answer(backend, send, lambda: done.append(1))
     assert done == [1]
-    assert handled == ["end"]
+    assert "send" not in handled
+    assert len(handled) == 1
     # The next work is not affected.
     after_answer(backend, lambda: done.append(2))
     assert done == [1, 2]
@@ -73,6 +78,29 @@ def test_second_signal(backend, handled):
         after_answer(backend, send, send, lambda: done.append(1))
     assert done == []
     assert handled[0] == "send"
+
+
+def test_other_signal_first(backend, handled):
+    """A harmless signal, as at the end of a child, does not let the next one through.
+
+    All of them are handled at the end, also if a handler raises.
+    """
+    done, children = [], []
+
+    def child_ends():
+        signal.raise_signal(signal.SIGCHLD)
+
+    usual = signal.signal(signal.SIGCHLD, lambda *_: children.append(1))
+    try:
+        with pytest.raises(TimeLimit):
+            after_answer(backend, child_ends, send, lambda: done.append(1))
+        assert (done, children, len(handled)) == ([1], [1], 1)
+        with pytest.raises(TimeLimit):
+            after_answer(backend, send, child_ends, lambda: done.append(2))
+    finally:
+        signal.signal(signal.SIGCHLD, usual)
+    assert (done, children, len(handled)) == ([1, 2], [1, 1], 2)
+    assert "send" not in handled
 
 
 def test_before_the_answer(backend, handled):
@@ -112,6 +140,97 @@ def test_handler_that_the_app_replaces(backend, handled):
     assert mine == [1, 1]
     assert handled == []
     signal.signal(signal.SIGALRM, usual)
+
+
+def test_handlers_that_the_app_sees(backend, handled):
+    """`on_event` finds the usual handlers, as `asyncio.run` needs them; then they wait.
+
+    `asyncio.run` catches Ctrl-C only if its handler is Python's.
+    """
+    usual, found, done = signal.getsignal(signal.SIGALRM), [], []
+
+    def look():
+        found.append(signal.getsignal(signal.SIGALRM))
+
+    async def call():
+        await backend.call_app_code(look)
+
+    with pytest.raises(TimeLimit):
+        after_answer(backend, call, send, lambda: done.append(1))
+    assert found == [usual]
+    assert done == [1]
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="asks CPython")
+def test_signal_that_is_caught_in_c(backend, handled, tmp_path):
+    """A handler that a host has in C stays, as uWSGI's of SIGINT.
+
+    Python does not know of it: `getsignal` gives the handler that it replaced.
+    """
+    with (tmp_path / "stacks").open("w") as file:
+        faulthandler.register(signal.SIGALRM, file)
+        try:
+            after_answer(backend, send)
+            send()
+        finally:
+            faulthandler.unregister(signal.SIGALRM)
+    assert (tmp_path / "stacks").read_text().count("most recent call first") == 2
+    assert handled == []
+
+
+class Action(ctypes.Structure):
+    """``struct sigaction`` of glibc on 64-bit machines."""
+
+    _fields_ = (
+        ("handler", ctypes.c_void_p),
+        ("mask", ctypes.c_byte * 128),
+        ("flags", ctypes.c_int),
+        ("restorer", ctypes.c_void_p),
+    )
+
+
+def restarts(number):
+    """Whether a signal lets the system repeat the call that it interrupts."""
+    action = Action()
+    ctypes.CDLL(None).sigaction(number, None, ctypes.byref(action))
+    return bool(action.flags & 0x10000000)  # SA_RESTART
+
+
+@pytest.mark.skipif(
+    sys.implementation.name != "cpython" or sys.platform != "linux",
+    reason="asks CPython and glibc",
+)
+def test_interrupted_calls(backend, handled):
+    """What gunicorn and asyncio choose by `signal.siginterrupt` stays."""
+    signal.siginterrupt(signal.SIGALRM, 0)
+    assert restarts(signal.SIGALRM)
+    after_answer(backend, lambda: None)
+    assert restarts(signal.SIGALRM)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_child_of_another_thread(backend, handled):
+    """A process that another thread forks meanwhile handles its signals at once."""
+    codes = []
+
+    def fork():
+        child = os.fork()
+        if child == 0:
+            try:
+                send()
+                os._exit(1)
+            except TimeLimit:
+                os._exit(0)
+        codes.append(os.waitpid(child, 0)[1])
+
+    def work():
+        thread = threading.Thread(target=fork)
+        thread.start()
+        thread.join(HANGS)
+
+    after_answer(backend, work)
+    assert codes == [0]
 
 
 def test_other_threads(backend, handled):
