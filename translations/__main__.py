@@ -1,7 +1,7 @@
 """Update the translators' files, and compile the package's catalogs from them.
 
-    make languages                  after a text or a translation has changed make
-    languages ARGS="--add nl"  an empty file for a new language
+    make languages                   after a text or a translation has changed
+    make languages ARGS="--add nl"   an empty file for a new language
 
 The texts of pages are in `tiktok_oauth_middleware/_web/messages/english.py`; labels of
 Django's admin are in calls of `pgettext` and `pgettext_lazy`. Afterwards a new text has

@@ -644,7 +644,7 @@ class TestLostPlace:
         callback = browser.consent(browser.begin(BEGIN))
         answer = world.start().browser().get(callback)
         assert answer.status_code == 400
-        assert "Where you were going is not known here" in answer.text
+        assert "This site does not know which page you wanted" in answer.text
         assert f'href="{LOGIN}"' in answer.text
         assert 'href="/"' in answer.text
         assert "going=here" not in answer.text
@@ -668,7 +668,7 @@ class TestLostPlace:
         browser = world.browser()
         callback = browser.consent(browser.begin(BEGIN))
         world.clock.advance(1801)
-        assert "not known here" in world.browser().get(callback).text
+        assert "does not know which page" in world.browser().get(callback).text
 
 
 class TestRecentLogins:

@@ -114,8 +114,8 @@ PROBLEM_TEXTS: Mapping[ProblemCode, ProblemText] = {
         400,
         "This login belongs somewhere else",
         "A login has to end in the browser or app where it began. This one began in"
-        " another, was finished already, is too old, or made way for newer ones in many"
-        " tabs. You were not logged in here.",
+        " another, was finished already, is too old, or was replaced by newer ones in"
+        " many tabs. You were not logged in here.",
         "If the TikTok app brought you here from another browser, log in again here, or"
         " open this site in the browser you want to use and log in from there.",
     ),
@@ -146,7 +146,7 @@ PROBLEM_TEXTS: Mapping[ProblemCode, ProblemText] = {
     "store_error": ProblemText(
         503,
         "This site cannot check your login right now",
-        "Its memory of logins is out of reach. You are not signed out: wait a moment,"
+        "The stored logins cannot be reached. You are not signed out: wait a moment,"
         " then load the page again.",
     ),
     "login_refused": ProblemText(
@@ -166,14 +166,14 @@ PROBLEM_TEXTS: Mapping[ProblemCode, ProblemText] = {
     "account_taken": ProblemText(
         409,
         "This TikTok account belongs to another user",
-        "It is connected to another account of this site already, and to one only."
-        " Nothing was changed.",
+        "It is already connected to another account of this site, and can be connected"
+        " to only one. Nothing was changed.",
     ),
     "connect_signed_out": ProblemText(
         401,
         "Sign in to this site first",
-        "A TikTok account is connected to your account of this site, and you are not"
-        " signed in to one here. Nothing was connected.",
+        "To connect a TikTok account, you have to be signed in to this site. Nothing"
+        " was connected.",
     ),
     "connect_other_user": ProblemText(
         403,
@@ -334,8 +334,8 @@ NOTES: Mapping[NoteName, str] = {
     "missing": "What is missing is: {}.",
     "address": "The address of this site is {}.",
     "leads_to": "Trying again takes you on to {}.",
-    "begins_at": "Where you were going is not known here: after logging in you begin at"
-    " {}.",
+    "begins_at": "This site does not know which page you wanted to open. After logging"
+    " in you begin at {}.",
     "tiktok_sent": "TikTok sent back: {}.",
     "tiktok_reference": "TikTok's own reference is {}.",
     "refused_because": "{}",
