@@ -43,7 +43,7 @@ from .settings.arguments import check_options
 
 if TYPE_CHECKING:
     from ._core.backends.base import Backend
-    from ._session.records import VersionedRecord
+    from ._session.versioned_record import VersionedRecord
     from .settings.options import TikTokSettings
 
 

@@ -23,7 +23,7 @@ from tiktok_oauth_middleware._session.copy_marks import (
 )
 from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._store_command import INTERRUPTED, copy
-from tiktok_oauth_middleware.stores import base, sqlite
+from tiktok_oauth_middleware.stores import paging, sqlite
 from tiktok_oauth_middleware.testing import Person
 
 from ..conftest import kept, make_settings
@@ -623,9 +623,9 @@ def test_interrupted(move, world, people, monkeypatch):
             raise KeyboardInterrupt
         await real(self, *page)
 
-    short = sqlite._ROWS.replace(f"LIMIT {base.ROWS}", "LIMIT 3")
+    short = sqlite._ROWS.replace(f"LIMIT {paging.ROWS}", "LIMIT 3")
     monkeypatch.setattr(sqlite, "_ROWS", short)
-    monkeypatch.setattr(base, "ROWS", 3)
+    monkeypatch.setattr(paging, "ROWS", 3)
     monkeypatch.setattr(copying.Copy, "_copy_records", records)
     assert move.copy() == INTERRUPTED
     assert "interrupted: 3 users read: 3 copied" in move.shown

@@ -24,7 +24,8 @@ from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._session.cache import SessionCache
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.record import Session, UserRecord
-from tiktok_oauth_middleware._session.records import Records, VersionedRecord
+from tiktok_oauth_middleware._session.records import Records
+from tiktok_oauth_middleware._session.versioned_record import VersionedRecord
 from tiktok_oauth_middleware.settings.options import TikTokSettings
 from tiktok_oauth_middleware.stores import open_store
 from tiktok_oauth_middleware.stores.paging import PAGE, ROWS
@@ -86,7 +87,7 @@ def fill(url: str, settings: TikTokSettings, count: int) -> None:
 
 
 async def _each(records: Records) -> list[VersionedRecord | None]:
-    return [stored async for _, stored in records.each()]
+    return [stored async for _, stored in records.pages.each()]
 
 
 def users_in(url: str, settings: TikTokSettings) -> list[UserRecord]:
@@ -408,10 +409,10 @@ import sys, time
 from tiktok_oauth_middleware import __main__
 from tiktok_oauth_middleware._core import progress
 from tiktok_oauth_middleware._session import copying
-from tiktok_oauth_middleware.stores import base, sqlite
+from tiktok_oauth_middleware.stores import paging, sqlite
 progress._LINE_SECONDS = progress._TERMINAL_SECONDS = 0
-sqlite._ROWS = sqlite._ROWS.replace(f"LIMIT {base.ROWS}", "LIMIT 50")
-base.ROWS = 50
+sqlite._ROWS = sqlite._ROWS.replace(f"LIMIT {paging.ROWS}", "LIMIT 50")
+paging.ROWS = 50
 real = copying.Copy._page
 async def page(self, rows):
     await real(self, rows)

@@ -57,7 +57,7 @@ async def _counted(settings: TikTokSettings, store: StoreAdapter) -> tuple[int, 
     records = Records(settings, store, SessionCache(1), time.time)
     try:
         opened: dict[str, bool] = {}  # by id, since some stores list a row twice
-        async with aclosing(records.each()) as found:
+        async with aclosing(records.pages.each()) as found:
             async for record_id, stored in found:
                 opened[record_id] = stored is not None
                 if len(opened) == _MOST_READ:

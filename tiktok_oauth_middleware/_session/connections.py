@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .record import UserRecord
-    from .records import Records, VersionedRecord
+    from .records import Records
+    from .versioned_record import VersionedRecord
 
 #: The most TikTok accounts that one user of the app can connect.
 MOST_ACCOUNTS = 50

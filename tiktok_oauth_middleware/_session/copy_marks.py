@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.encryption import Box
     from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 
+    from .lifetimes import Lifetimes
     from .record import Session, UserRecord
-    from .records import Records
 
 #: The lifetime of a mark, in seconds.
 MARK_SECONDS = 7 * 86400
@@ -50,15 +50,21 @@ class CopyMark(NamedTuple):
     sessions: Mapping[str, int]
 
     @classmethod
-    def of(cls, record: UserRecord, now: float, records: Records) -> CopyMark:
-        """Return the mark of a record that is copied now from a store."""
+    def of(cls, record: UserRecord, now: float, lifetimes: Lifetimes) -> CopyMark:
+        """Return the mark of a record that is copied now.
+
+        Args:
+            record: as the old store has it.
+            now: in seconds since 1970.
+            lifetimes: of the app.
+        """
         return cls(
             int(now),
             generation_of(record).hex(),
             content_of(record),
-            int(records.kept_until(record)),
+            int(lifetimes.kept_until(record)),
             {
-                session_name(session.digest): int(records.session_ends_at(session))
+                session_name(session.digest): int(lifetimes.session_ends_at(session))
                 for session in record.sessions
             },
         )

@@ -37,7 +37,9 @@ from .rows import ROW_KINDS, swap_attempts
 
 if TYPE_CHECKING:
     from .connections import Connections
-    from .records import Records, RowPage, VersionedRecord
+    from .record_pages import RowPage
+    from .records import Records
+    from .versioned_record import VersionedRecord
 
 #: A mark older than this, in seconds, is written again, so that it does not expire
 #: while the app moves.
@@ -119,7 +121,7 @@ class Copy:
         """
         began = int(self._clock())
         is_first = not await self._target.copy_marks.note_moving()
-        async for page in self._source.row_pages():
+        async for page in self._source.pages.rows():
             await self._page(page)
             await self._target.copy_marks.note_moving()
             self._progress(self.report)
@@ -294,7 +296,7 @@ class Copy:
         if both == stored.record:
             self.report.kept += 1
             return True
-        if not both.sessions and not self._target.outlives_sessions(both):
+        if not both.sessions and not self._target.lifetimes.outlives_sessions(both):
             has_ended = await self._target.delete(stored)
             self.report.ended += has_ended
             return has_ended
@@ -330,7 +332,7 @@ class Copy:
         it with the tokens that were copied.
         """
         marks = self._target.copy_marks
-        async for page in self._target.row_pages(marks.prefix):
+        async for page in self._target.pages.rows(marks.prefix):
             opened = {
                 row.name: marks.opened(row.name, value) for row, value in page.rows
             }
@@ -356,7 +358,7 @@ class Copy:
         return stored if was_ended else None
 
     def _mark_of(self, record: UserRecord, at: float) -> CopyMark:
-        return CopyMark.of(record, at, self._source)
+        return CopyMark.of(record, at, self._source.lifetimes)
 
     # --- notes -----------------------------------------------------------------------
 
@@ -376,7 +378,7 @@ async def _tried(records: Records) -> tuple[int, int]:
     Both are 0 if a record of this app can be opened.
     """
     unreadable = foreign = 0
-    async with aclosing(records.pages()) as pages:
+    async with aclosing(records.pages.row_names()) as pages:
         async for rows in pages:
             for row in rows:
                 foreign += row.kind == "foreign"

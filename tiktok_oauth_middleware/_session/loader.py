@@ -27,8 +27,8 @@ from .shared import Part
 
 if TYPE_CHECKING:
     from .cookie import SessionCookies
-    from .records import VersionedRecord
     from .service import SessionService
+    from .versioned_record import VersionedRecord
 
 _FRESH_SECONDS = 1.0
 #: The most cookies of ended sessions that are remembered, for a second each.
@@ -154,7 +154,7 @@ class SessionLoader(Part):
         stored = self._records.open_record(record_id, sealed, lookup.changes, lookup.at)
         if stored is None and sealed is not None:
             raise _UnreadableError
-        session = stored and self._records.find_session(stored.record, digest)
+        session = stored and self._lifetimes.find_session(stored.record, digest)
         if stored is None or session is None:
             return None
         cached = self._cached(stored, session, lookup.ticket)
@@ -208,7 +208,7 @@ class SessionLoader(Part):
     ) -> CachedSession | None:
         """Return the session of a fresh record, and cache it."""
         ticket = lookup.ticket
-        session = stored and self._records.find_session(stored.record, ticket.digest)
+        session = stored and self._lifetimes.find_session(stored.record, ticket.digest)
         if stored is None or session is None:
             return None
         cached = self._cached(stored, session, ticket)
@@ -229,7 +229,7 @@ class SessionLoader(Part):
 
         If the record has changed meanwhile, a later request updates it.
         """
-        session = self._records.find_session(stored.record, digest)
+        session = self._lifetimes.find_session(stored.record, digest)
         if session is None or self._clock() - session.last_seen_at < self._seen_step:
             return stored
         if self._deferred_writes.may_try():
@@ -248,7 +248,7 @@ class SessionLoader(Part):
         # All times count from the start of the read, since the answer may be slow.
         record, at = stored.record, stored.at
         end, due_at = (
-            self._records.session_ends_at(session),
+            self._lifetimes.session_ends_at(session),
             self._refresh.due_at(record),
         )
         if due_at <= at or is_from_future(record, at):

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from .cached_session import CachedSession
     from .record import UserRecord
-    from .records import VersionedRecord
     from .shared import Shared
+    from .versioned_record import VersionedRecord
 
 #: The timeout of each of at most two calls, in seconds. Two calls take less than the
 #: shortest back-off, so no other process calls TikTok at the same time.

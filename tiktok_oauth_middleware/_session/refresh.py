@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._oauth.token_response import TokenResponse
 
     from .attempts import Attempt
-    from .records import VersionedRecord
     from .shared import Shared
+    from .versioned_record import VersionedRecord
 
 #: At most a minute: 47 s and up to 25 % of jitter, rounded up to whole seconds.
 _BACKOFF = Backoff(first=1, longest=47, jitter=0.25)
@@ -347,7 +347,8 @@ class Refresh(Part):
         """Write TikTok's answer, and keep other changes made to the record since.
 
         The old refresh token is already invalid, so losing the answer would sign the
-        user out. Therefore a failed write is retried.
+        user out. Therefore a failed write is retried, and other changes of the record
+        do not end the attempts, as `swap_attempts` would.
 
         Raises:
             StoreError: it failed for `_WRITE_SECONDS`.

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .connections import Connections
-    from .records import VersionedRecord
     from .refresh import Demand
+    from .versioned_record import VersionedRecord
 
 #: How long to wait for TikTok to confirm a disconnect, in seconds: the user waits too.
 REVOKE_SECONDS = 2.5
@@ -287,7 +287,7 @@ class SessionService:
         """
 
         def is_to_end(session: Session) -> bool:
-            return self.records.is_active(session) and ends(session)
+            return self.records.lifetimes.is_active(session) and ends(session)
 
         record = await self.records.end_sessions(record_id, is_to_end)
         ended = [] if record is None else [*filter(is_to_end, record.sessions)]

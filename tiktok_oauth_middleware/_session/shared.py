@@ -46,6 +46,7 @@ class Part:
         self._settings = shared.settings
         self._backend = shared.backend
         self._records = shared.records
+        self._lifetimes = shared.records.lifetimes
         self._cache = shared.cache
         self._client = shared.client
         self._emit = shared.emit

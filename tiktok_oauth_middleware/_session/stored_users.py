@@ -87,7 +87,7 @@ def stored_user(records: Records, record: UserRecord) -> StoredUser:
             bool(record.refresh_token),
             record.scopes,
             record.failures,
-            len(records.active_sessions(record)),
+            len(records.lifetimes.active_sessions(record)),
         )
     )
 
@@ -136,7 +136,7 @@ def sessions_of(records: Records, record: UserRecord) -> list[SessionInfo]:
             created_at=session.created_at,
             last_seen_at=session.last_seen_at,
         )
-        for session in records.active_sessions(record)
+        for session in records.lifetimes.active_sessions(record)
     ]
     found.sort(key=lambda s: (-s.last_seen_at, -s.created_at, s.session_id))
     return found
@@ -154,9 +154,9 @@ async def user_pages(
     Raises:
         StoreError: the store failed, or cannot list its keys.
     """
-    async with aclosing(records.sealed_pages(after)) as pages:
+    async with aclosing(records.pages.sealed(after)) as pages:
         async for sealed in pages:
-            page, limits = UserPage(), records.ended_before()
+            page, limits = UserPage(), records.lifetimes.ended_before()
             for outline in sealed.outlines(*limits):
                 if outline is not None:
                     page.users.append(_listed(outline))
@@ -187,7 +187,7 @@ async def count_unreadable(records: Records) -> int:
         StoreError: the store failed, or cannot list its keys.
     """
     names = set()  # since some stores list a record twice at times
-    async with aclosing(records.sealed_pages()) as pages:
+    async with aclosing(records.pages.sealed()) as pages:
         async for page in pages:
             for each in page:
                 if each.parsed() is None:

@@ -13,8 +13,8 @@ from tiktok_oauth_middleware._core.log import logger
 from .refresh import Demand
 
 if TYPE_CHECKING:
-    from .records import VersionedRecord
     from .service import SessionService
+    from .versioned_record import VersionedRecord
 
 #: A sweep reads records until this many are due, then refreshes those; few enough to
 #: keep in memory.
@@ -66,7 +66,7 @@ async def sweep(
     due: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
     unreadable: set[str] = set()
     read = 0
-    async with aclosing(service.records.sealed_pages()) as pages:
+    async with aclosing(service.records.pages.sealed()) as pages:
         async for page in pages:
             progress(read)
             read += len(page)

@@ -245,7 +245,7 @@ class CodeExchange:
                 record = record._replace(denied="")
             others = [
                 other
-                for other in self.records.active_sessions(record)
+                for other in self.records.lifetimes.active_sessions(record)
                 if other.digest != previous_digest
             ]
             session = Session(
@@ -289,10 +289,10 @@ class CodeExchange:
             return None
         if previous.record_id != ticket.record_id:  # another user's
             return None
-        before = self.records.find_session(record, previous.digest)
+        before = self.records.lifetimes.find_session(record, previous.digest)
         if before is not None:
             return before.logged_in_at
-        active = self.records.active_sessions(record)
+        active = self.records.lifetimes.active_sessions(record)
         return min((session.logged_in_at for session in active), default=None)
 
     def record(

@@ -35,8 +35,8 @@ from tiktok_oauth_middleware.events import Event
 from .responses import json_response
 
 if TYPE_CHECKING:
-    from tiktok_oauth_middleware._session.records import VersionedRecord
     from tiktok_oauth_middleware._session.service import SessionService
+    from tiktok_oauth_middleware._session.versioned_record import VersionedRecord
     from tiktok_oauth_middleware.events import EventName
 
 #: How far TikTok's clock and ours may differ, in seconds.
