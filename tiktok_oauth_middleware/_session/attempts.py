@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from tiktok_oauth_middleware.errors import StoreError
 
 from .copy_marks import generation_of
-from .rows import row_key
+from .rows import row_key, swap_attempts
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 
     from .record import UserRecord
-    from .records import VersionedRecord
+    from .versioned_record import VersionedRecord
 
 
 class Attempt(NamedTuple):
@@ -56,14 +56,14 @@ class Attempts:
             StoreError: the store failed.
         """
         key, generation = self._key(stored.record_id), generation_of(stored.record)
-        note = generation + os.urandom(8)
-        while not await self._store.compare_and_set(key, None, note, seconds):
+        note, other = generation + os.urandom(8), None
+        for _ in swap_attempts():
+            # There is usually no note, so the first attempt does not read one.
+            if await self._store.compare_and_set(key, other, note, seconds):
+                is_second = other is not None and other.startswith(generation)
+                return Attempt(note, is_second=is_second)
             other = await self._store.get(key)
-            if other is not None and await self._store.compare_and_set(
-                key, other, note, seconds
-            ):
-                return Attempt(note, is_second=other.startswith(generation))
-        return Attempt(note, is_second=False)
+        raise AssertionError  # swap_attempts has raised
 
     async def is_under_way(self, record_id: str, record: UserRecord) -> bool:
         """Whether an attempt with a record's tokens began and did not finish.
