@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tiktok_oauth_middleware import StoreError
-from tiktok_oauth_middleware.testing.stores import _LONG, StoreContract
+from tiktok_oauth_middleware.testing.store_contract import LONG, StoreContract
 
 from ..conftest import Clock
 
@@ -287,7 +287,7 @@ class LockOutlives(Right):
 
     @contextmanager
     def lock(self, key, ttl):
-        with super().lock(key, _LONG) as held:
+        with super().lock(key, LONG) as held:
             yield held
 
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tiktok_oauth_middleware import RedisStore, StoreError
-from tiktok_oauth_middleware.testing.stores import _LONG, _in_a_loop
+from tiktok_oauth_middleware.testing.blocking_store import in_a_loop
+from tiktok_oauth_middleware.testing.store_contract import LONG
 
 from ..support.patience import HANGS
 from ..support.ports import free_port
@@ -138,7 +139,7 @@ def stores_at(port: int) -> Iterator[dict[str, Any]]:
         stack.callback(by_url.close)
         made: dict[str, Any] = {"url": by_url}
         twins = partial(lambda: Twins(RedisStore(url, timeout=HANGS)))
-        made["url in a loop"] = stack.enter_context(_in_a_loop(twins))
+        made["url in a loop"] = stack.enter_context(in_a_loop(twins))
         for name in ("redis", "valkey"):
             library = Library(name)
             kind = "Redis" if name == "redis" else "Valkey"
@@ -152,7 +153,7 @@ def stores_at(port: int) -> Iterator[dict[str, Any]]:
                 library,
                 kind,
             )
-            made[f"{name} in a loop"] = stack.enter_context(_in_a_loop(for_loop))
+            made[f"{name} in a loop"] = stack.enter_context(in_a_loop(for_loop))
         yield made
 
 
@@ -163,13 +164,13 @@ def test_a_living_old_primary(pair: Pair) -> None:
     """
     with stores_at(pair.relay.port) as stores, ThreadPoolExecutor(8) as threads:
         for name, store in stores.items():
-            assert store.compare_and_set(name, None, b"kept", _LONG) is True
+            assert store.compare_and_set(name, None, b"kept", LONG) is True
             assert set(threads.map(store.get, [name] * 40)) == {b"kept"}
         pair.fail_over()
         for name, store in stores.items():
-            assert store.compare_and_set(name, b"kept", b"new", _LONG) is True, name
+            assert store.compare_and_set(name, b"kept", b"new", LONG) is True, name
             assert store.get(name) == b"new"
-            with store.lock(name, _LONG) as is_held:
+            with store.lock(name, LONG) as is_held:
                 assert is_held is True
             assert name in _rows(pair.new)
 
@@ -192,7 +193,7 @@ def test_many_writers(pair: Pair) -> None:
 
 def _create(store: Any, barrier: threading.Barrier, key: str) -> bool:
     barrier.wait(HANGS)
-    return bool(store.compare_and_set(key, None, b"kept", _LONG))
+    return bool(store.compare_and_set(key, None, b"kept", LONG))
 
 
 def _rows(port: int) -> set[str]:
@@ -207,7 +208,7 @@ def test_a_replica_at_the_address(start: Callable[..., int]) -> None:
     with stores_at(replica) as stores:
         for name, store in stores.items():
             with pytest.raises(StoreError, match="READONLY, the server is a replica"):
-                store.compare_and_set(name, None, b"kept", _LONG)
+                store.compare_and_set(name, None, b"kept", LONG)
             assert store.get(name) is None
 
 
@@ -310,7 +311,7 @@ def test_another_server_is_meant(
     for kind in [*kinds, "valkey in a loop"]:
         for ask, expected in (
             (lambda store: store.get("row"), None),
-            (lambda store: store.compare_and_set("row", None, b"new", _LONG), True),
+            (lambda store: store.compare_and_set("row", None, b"new", LONG), True),
         ):
             server = answering(error)
             with stores_at(server.port) as stores:
@@ -342,7 +343,7 @@ def test_the_cause_in_words(
         for name, store in stores.items():
             for ask in (
                 partial(store.get, "row"),
-                partial(store.compare_and_set, "row", None, b"new", _LONG),
+                partial(store.compare_and_set, "row", None, b"new", LONG),
             ):
                 with pytest.raises(StoreError, match=message) as failure:
                     ask()

@@ -26,12 +26,9 @@ from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.stores import open_store
 from tiktok_oauth_middleware.stores.swap_locks import lock_row
-from tiktok_oauth_middleware.testing.stores import (
-    _LONG,
-    AsyncStoreContract,
-    StoreContract,
-    _in_a_loop,
-)
+from tiktok_oauth_middleware.testing.blocking_store import in_a_loop
+from tiktok_oauth_middleware.testing.store_contract import LONG
+from tiktok_oauth_middleware.testing.stores import AsyncStoreContract, StoreContract
 
 from ..conftest import Clock, World
 from ..support.batches import check_batches
@@ -374,9 +371,9 @@ class OnCluster(Aged):
     ) -> None:
         """A user's row and its lock are in the slot that the tag in the key names."""
         slot = cluster.slot(key)
-        with store.lock(key, _LONG) as held:
+        with store.lock(key, LONG) as held:
             assert held is True
-            assert store.compare_and_set(key, None, b"value", _LONG) is True
+            assert store.compare_and_set(key, None, b"value", LONG) is True
             assert cluster.slot(lock_row(key)) == slot
             assert {key, lock_row(key)} <= cluster.rows_in(slot)
         assert {key, lock_row(key)} & cluster.rows_in(slot) == {key}
@@ -392,7 +389,7 @@ class OnCluster(Aged):
         prefix = f"{key[:-1]}:".replace("{", "")
         rows = sorted(f"{prefix}{{{number}}}" for number in range(60))
         for row in rows:
-            store.compare_and_set(row, None, b"value", _LONG)
+            store.compare_and_set(row, None, b"value", LONG)
         assert keys(prefix) == rows
         assert {cluster.owner(cluster.slot(row)) for row in rows} == {0, 1, 2}
         for port, node in zip(cluster.ports, cluster.nodes, strict=True):
@@ -412,7 +409,7 @@ class OnCluster(Aged):
         slot = cluster.slot(key)
         old = cluster.owner(slot)
         new = (old + 1) % NODES
-        store.compare_and_set(key, None, b"first", _LONG)
+        store.compare_and_set(key, None, b"first", LONG)
         set_slot = partial(cluster.nodes[new].execute_command, "CLUSTER SETSLOT", slot)
         set_slot("IMPORTING", cluster.ids[old])
         source = cluster.nodes[old]
@@ -420,26 +417,26 @@ class OnCluster(Aged):
         source.execute_command("MIGRATE", HERE, cluster.ports[new], key, 0, 5000)
         cluster.nodes[new].script_flush()
         assert store.get(key) == b"first"
-        assert store.compare_and_set(key, b"first", b"second", _LONG) is True
+        assert store.compare_and_set(key, b"first", b"second", LONG) is True
         set_slot("NODE", cluster.ids[new])
         for node in cluster.nodes:
             node.execute_command("CLUSTER SETSLOT", slot, "NODE", cluster.ids[new])
         assert cluster.owner(slot) == new
         assert store.get(key) == b"second"
-        assert store.compare_and_set(key, b"first", b"third", _LONG) is False
-        assert store.compare_and_set(key, b"second", b"third", _LONG) is True
+        assert store.compare_and_set(key, b"first", b"third", LONG) is False
+        assert store.compare_and_set(key, b"second", b"third", LONG) is True
 
     @pytest.mark.parametrize("patience", [0.5])
     def test_a_silent_node_is_an_error(
         self, store: Any, key: str, cluster: Cluster
     ) -> None:
         """Reading a row of a silent node is an error until the node answers again."""
-        store.compare_and_set(key, None, b"value", _LONG)
+        store.compare_and_set(key, None, b"value", LONG)
         with cluster.silent(cluster.owner(cluster.slot(key))):
             with pytest.raises(StoreError):
                 store.get(key)
             with pytest.raises(StoreError):
-                store.compare_and_set(key, b"value", b"new", _LONG)
+                store.compare_and_set(key, b"value", b"new", LONG)
         soon(lambda: store.get(key) in {b"value", b"new"})
 
     # valkey-py may still ask the silent node for the other nodes' addresses.
@@ -455,7 +452,7 @@ class OnCluster(Aged):
             for each in (f"{key[:-1]}{number}}}" for number in range(100))
             if cluster.owner(cluster.slot(each)) != mine
         )
-        store.compare_and_set(others, None, b"others", _LONG)
+        store.compare_and_set(others, None, b"others", LONG)
         with cluster.silent(mine):
             with pytest.raises(StoreError):
                 store.get(key)
@@ -507,7 +504,7 @@ class TestClusterInALoop(OnCluster, ByLoopClient):
 
         async def use() -> list[bool]:
             twins = open_store()
-            swaps = (twins.compare_and_set(key, None, b"used", _LONG) for _ in range(8))
+            swaps = (twins.compare_and_set(key, None, b"used", LONG) for _ in range(8))
             try:
                 return list(await asyncio.gather(*swaps))
             finally:
@@ -652,9 +649,9 @@ def followers(watched_alone: Watched) -> Iterator[dict[str, Any]]:
             client = stack.enter_context(watched_alone.client(library))
             stores[name] = RedisStore(client)
             twins = partial(watched_alone.twins, library)
-            stores[f"{name} in a loop"] = stack.enter_context(_in_a_loop(twins))
+            stores[f"{name} in a loop"] = stack.enter_context(in_a_loop(twins))
         for name, store in stores.items():
-            assert store.compare_and_set(name, None, b"kept", _LONG) is True
+            assert store.compare_and_set(name, None, b"kept", LONG) is True
         with redis.Redis(port=watched_alone.master) as master:
             assert master.wait(1, 5000) == 1
         yield stores
@@ -669,7 +666,7 @@ def follow(followers: dict[str, Any], port: int) -> None:
         has_turned = new.info("replication")["role"] == "master"
         try:
             assert store.get(name) == b"kept"
-            store.compare_and_set(trace, None, b"", _LONG)
+            store.compare_and_set(trace, None, b"", LONG)
         except StoreError:
             return False
         return has_turned and bool(new.exists(trace))
@@ -678,9 +675,9 @@ def follow(followers: dict[str, Any], port: int) -> None:
         for name, store in followers.items():
             soon(partial(arrived, name, store), 30)
     for name, store in followers.items():
-        assert store.compare_and_set(name, b"kept", b"new", _LONG) is True
+        assert store.compare_and_set(name, b"kept", b"new", LONG) is True
         assert store.get(name) == b"new"
-        with store.lock(name, _LONG) as held:
+        with store.lock(name, LONG) as held:
             assert held is True
 
 
@@ -843,10 +840,10 @@ def opened(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Any]]:
     """
     with ExitStack() as stack:
 
-        def in_a_loop(url: str) -> Any:
-            return stack.enter_context(_in_a_loop(lambda: UrlTwins(url)))
+        def open_in_a_loop(url: str) -> Any:
+            return stack.enter_context(in_a_loop(lambda: UrlTwins(url)))
 
-        yield open_store if request.param == "blocking" else in_a_loop
+        yield open_store if request.param == "blocking" else open_in_a_loop
 
 
 @pytest.mark.parametrize("fault", ["unknown", "misnamed"])
