@@ -112,6 +112,11 @@ TESTS = {
         "properties/test_connections.py",
         *_CONNECT,
     ],
+    "_session.due": [
+        "unit/_session/test_due.py",
+        "flows/test_refresh_rules.py",
+        "flows/test_sweeps.py",
+    ],
     "_session.refresh": [
         "unit/_session/test_refresh.py",
         "flows/test_refresh.py",

@@ -324,7 +324,7 @@ class TestDue:
         world.browser().log_in()
         record = kept(world)
         due = {
-            core.service.refresh.due_at(record._replace(open_id=f"user-{number}"))
+            core.service.refresh.due.due_at(record._replace(open_id=f"user-{number}"))
             for number in range(100)
         }
         assert len(due) == 100

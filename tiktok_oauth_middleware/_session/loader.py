@@ -21,8 +21,8 @@ from .cached_session import (
     NoSession,
 )
 from .cookie import Ticket
+from .due import is_from_future
 from .record import Session
-from .refresh import is_from_future
 from .shared import Part
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class SessionLoader(Part):
         super().__init__(service.shared)
         self._profiles = service.profiles
         self._refresh = service.refresh
+        self._due = service.refresh.due
         self._cookies = cookies
         self._seen_step = min(SEEN_SECONDS, self._settings.session_idle / 10)
         self._is_store_shared = service.is_store_shared
@@ -249,7 +250,7 @@ class SessionLoader(Part):
         record, at = stored.record, stored.at
         end, due_at = (
             self._lifetimes.session_ends_at(session),
-            self._refresh.due_at(record),
+            self._due.due_at(record),
         )
         if due_at <= at or is_from_future(record, at):
             # The refresh failed, and is tried again soon. An expired token is not

@@ -15,9 +15,7 @@ back-off.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
-import zlib
 from collections.abc import Iterator
 from contextvars import ContextVar
 from functools import partial
@@ -39,7 +37,7 @@ from tiktok_oauth_middleware.errors import (
 from tiktok_oauth_middleware.events import Event
 
 from .backoff import Backoff
-from .record import WRONG_CLOCK_SECONDS, UserRecord
+from .due import DUE, Demand, DueTimes
 from .rows import swap_attempts
 from .shared import Part
 
@@ -49,6 +47,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._oauth.token_response import TokenResponse
 
     from .attempts import Attempt
+    from .record import UserRecord
     from .shared import Shared
     from .versioned_record import VersionedRecord
 
@@ -58,10 +57,6 @@ _SHORTEST_LIFE = 2
 _POLL_SECONDS = 0.05
 #: How long to retry the write of TikTok's answer, in seconds.
 _WRITE_SECONDS = 12
-#: A sweep refreshes a token only after this fraction of its lifetime.
-_SHARE_BEFORE_SWEEPS = 0.5
-#: A token is due before it expires by at most ``refresh_leeway`` times this.
-_MOST_JITTER = 1.1
 
 
 class _Ongoing:
@@ -113,26 +108,13 @@ class _StoreLock(NamedTuple):
     requested_at: float
 
 
-class Demand(NamedTuple):
-    """A reason to refresh a token before it is due."""
-
-    #: A sweep refreshes tokens that expire within this many seconds, if half their
-    #: lifetime is over. Each refresh risks the loss of the user's tokens, so more
-    #: frequent sweeps do not refresh more often.
-    within: float = 0
-    #: The `fingerprint` of an access token to replace, due or not.
-    replacing: str = ""
-
-
-#: The demand of every request: a token that has not expired and is not about to.
-DUE = Demand()
-
-
 class Refresh(Part):
     """Keeps the access tokens of one TikTok app fresh."""
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
+        #: When tokens are due.
+        self.due = DueTimes(shared.settings, shared.clock)
         #: The longest time that a refresh takes, in seconds: the call and the write.
         self.longest: float = shared.settings.timeout + _WRITE_SECONDS
         # The store's lock is either renewed during the refresh, or lasts longer than
@@ -141,61 +123,6 @@ class Refresh(Part):
         self._lease = (
             LEASE_SECONDS if shared.records.has_short_locks else self.longest + 3
         )
-
-    def due_at(self, record: UserRecord) -> float:
-        """Return when the access token is to be renewed, in seconds since 1970.
-
-        The token is due ``refresh_leeway`` seconds before it expires, but at most a
-        tenth of its lifetime before, so that a short lifetime causes no loop. A hash of
-        the user and the time of issue lengthens this by up to a tenth, so that the
-        tokens of many users are not due all at once.
-        """
-        life = record.expires_at - record.issued_at
-        leeway = min(self._settings.refresh_leeway, life / 10)
-        jitter = zlib.crc32(f"{record.open_id}{record.issued_at}".encode()) / 2**32
-        return record.expires_at - leeway * (1 + (_MOST_JITTER - 1) * jitter)
-
-    def is_due(self, record: UserRecord, demand: Demand = DUE) -> bool:
-        """Whether to act now: to ask TikTok, or to end the grant.
-
-        A failed refresh postpones the next one, but never the end of a grant.
-        """
-        now = self._clock()
-        if self.has_ended(record):
-            return True
-        due = now >= self.due_at(record) or is_from_future(record, now)
-        if demand.replacing:
-            due = fingerprint(record.access_token) == demand.replacing
-        elif demand.within and not due:
-            life = record.expires_at - record.issued_at
-            due = (
-                now >= self.due_at(record) - demand.within
-                and now - record.issued_at > life * _SHARE_BEFORE_SWEEPS
-            )
-        return due and not self._must_wait(record, now)
-
-    def times_of_due(self, within: float) -> tuple[float, float]:
-        """Return two points in time that rule out most tokens in a sweep.
-
-        `is_due` is true only of tokens that expire by the first, or were issued after
-        the second.
-        """
-        now = self._clock()
-        soon = now + within + self._settings.refresh_leeway * _MOST_JITTER
-        return soon, now + WRONG_CLOCK_SECONDS
-
-    def has_ended(self, record: UserRecord) -> bool:
-        """Whether the access token has expired and cannot be refreshed."""
-        return record.expires_at <= self._clock() and not self._can_ask(record)
-
-    @staticmethod
-    def _must_wait(record: UserRecord, now: float) -> bool:
-        """Whether the last failure is so recent that it is too early to try again.
-
-        A time further away than any back-off was written under a wrong clock, and is
-        ignored.
-        """
-        return now < record.retry_at <= now + 2 * WRONG_CLOCK_SECONDS
 
     async def fresh(
         self, stored: VersionedRecord, demand: Demand = DUE
@@ -213,7 +140,7 @@ class Refresh(Part):
             StoreError: the store failed, and either the token has expired or `demand`
                 is not `DUE`.
         """
-        if not self.is_due(stored.record, demand) or _is_part_of_refresh(
+        if not self.due.is_due(stored.record, demand) or _is_part_of_refresh(
             stored.record_id
         ):
             return stored
@@ -270,9 +197,9 @@ class Refresh(Part):
         give_up = time.monotonic() + self._settings.timeout
         while True:
             stored = await self._records.load(record_id)
-            if stored is None or not self.is_due(stored.record, demand):
+            if stored is None or not self.due.is_due(stored.record, demand):
                 return stored
-            if not self._can_ask(stored.record):
+            if not self.due.can_ask(stored.record):
                 if stored.record.expires_at > self._clock():
                     return stored
                 return await self._end_expired(stored)
@@ -292,11 +219,6 @@ class Refresh(Part):
                 return stored
             await self._backend.sleep(_POLL_SECONDS * jitter.between(0.5, 1.5))
 
-    def _can_ask(self, record: UserRecord) -> bool:
-        """Whether there is a refresh token that has not expired."""
-        end = record.refresh_expires_at
-        return bool(record.refresh_token) and (end is None or end > self._clock())
-
     async def _refresh(
         self, record_id: str, demand: Demand, lock: _StoreLock
     ) -> VersionedRecord | None:
@@ -312,7 +234,7 @@ class Refresh(Part):
                 await lock.handle.renew(self._lease)
 
         stored = await self._records.load(record_id)
-        if stored is None or not self.is_due(stored.record, demand):
+        if stored is None or not self.due.is_due(stored.record, demand):
             return stored
         client = await self._client()
         attempt = await self._records.attempts.begin(stored, self.longest)
@@ -449,7 +371,7 @@ class Refresh(Part):
         latest: VersionedRecord | None = stored
         try:
             for _ in swap_attempts():
-                if latest is None or not self.has_ended(latest.record):
+                if latest is None or not self.due.has_ended(latest.record):
                     break
                 if await self._records.delete(latest):
                     await self._announce_end(latest.record, "refresh_token_expired")
@@ -525,19 +447,6 @@ class Refresh(Part):
 def _flight_key(record_id: str, demand: Demand) -> tuple[str, Demand]:
     # Callers with different demands do not share a refresh.
     return record_id, demand
-
-
-def fingerprint(access_token: str) -> str:
-    """Return a hash of an access token, for places that must not keep the token."""
-    return hashlib.sha256(access_token.encode()).hexdigest()
-
-
-def is_from_future(record: UserRecord, now: float) -> bool:
-    """Whether the tokens were issued before the clock was set back.
-
-    Their expiry time cannot be trusted, so they are due.
-    """
-    return record.issued_at > now + WRONG_CLOCK_SECONDS
 
 
 def _has_same_tokens(one: VersionedRecord, other: VersionedRecord) -> bool:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .connections import Connections
-    from .refresh import Demand
+    from .due import Demand
     from .versioned_record import VersionedRecord
 
 #: How long to wait for TikTok to confirm a disconnect, in seconds: the user waits too.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_middleware._core.log import logger
 
-from .refresh import Demand
+from .due import Demand
 
 if TYPE_CHECKING:
     from .service import SessionService
@@ -70,11 +70,11 @@ async def sweep(
         async for page in pages:
             progress(read)
             read += len(page)
-            for each in page.not_ruled_out(*service.refresh.times_of_due(within)):
+            for each in page.not_ruled_out(*service.refresh.due.times_of_due(within)):
                 stored = each.parsed()
                 if stored is None:
                     unreadable.add(each.record_id)
-                elif service.refresh.is_due(stored.record, demand):
+                elif service.refresh.due.is_due(stored.record, demand):
                     due[each.record_id] = refreshing(stored)
                 if len(due) == _DUE_AT_ONCE:
                     await service.run_all(due.values())

@@ -1,6 +1,4 @@
-"""When a refresh is due, and how an answer changes the record; both sides of each
-limit.
-"""
+"""How an answer of TikTok changes the record, and which caller asks for it."""
 
 from __future__ import annotations
 
@@ -10,8 +8,6 @@ import random
 import threading
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tiktok_oauth_middleware import MemoryStore, StoreError
 from tiktok_oauth_middleware._core.backends.base import run
@@ -21,8 +17,9 @@ from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._core.store_adapter import LockHandle
 from tiktok_oauth_middleware._oauth.token_response import TokenResponse
 from tiktok_oauth_middleware._session.cookie import record_id
+from tiktok_oauth_middleware._session.due import Demand, fingerprint
 from tiktok_oauth_middleware._session.record import UserRecord
-from tiktok_oauth_middleware._session.refresh import _POLL_SECONDS, Demand, fingerprint
+from tiktok_oauth_middleware._session.refresh import _POLL_SECONDS
 from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware.errors import TikTokError
@@ -66,113 +63,6 @@ def record(clock):
         failures=3,
         retry_at=now - 1,
     )
-
-
-def of_user(record, number):
-    return record._replace(open_id=f"user-{number}")
-
-
-# --- when --------------------------------------------------------------------------
-
-
-class TestDueAt:
-    @pytest.mark.parametrize(
-        ("life", "options", "leeway"),
-        [
-            (DAY, {}, 300),
-            (3000, {}, 300),
-            (2000, {}, 200),
-            (60, {}, 6),
-            (DAY, {"refresh_leeway": 30}, 30),
-        ],
-    )
-    def test_leeway(self, clock, record, life, options, leeway):
-        """A token is due at its leeway or a tenth of its life before it ends, or up to
-        a tenth earlier.
-        """
-        refresh = refresh_of(clock, **options)
-        record = record._replace(expires_at=record.issued_at + life)
-        early = [
-            record.expires_at - refresh.due_at(of_user(record, number))
-            for number in range(300)
-        ]
-        assert leeway <= min(early) < 1.01 * leeway
-        assert 1.09 * leeway < max(early) <= 1.1 * leeway
-
-    def test_same_everywhere(self, clock, record):
-        """All processes compute the same time for a token, and another for the next
-        token.
-        """
-        one, other = refresh_of(clock), refresh_of(clock)
-        assert one.due_at(record) == other.due_at(record)
-        later = record._replace(
-            issued_at=record.issued_at + 7, expires_at=record.expires_at + 7
-        )
-        assert one.due_at(later) != one.due_at(record) + 7
-
-
-class TestIsDue:
-    def test_moment(self, refresh, clock, record):
-        """A token is due from the computed second on."""
-        clock.now = refresh.due_at(record)
-        assert refresh.is_due(record)
-        clock.now -= 0.001
-        assert not refresh.is_due(record)
-
-    def test_ahead(self, refresh, clock, record):
-        """A sweep renews tokens that end within its time, but none before half of its
-        life.
-        """
-        clock.now = refresh.due_at(record) - 600
-        assert refresh.is_due(record, Demand(within=600))
-        assert not refresh.is_due(record, Demand(within=599))
-        life = record.expires_at - record.issued_at
-        clock.now = record.issued_at + life / 2
-        assert not refresh.is_due(record, Demand(within=10 * life))
-        clock.now += 1
-        assert refresh.is_due(record, Demand(within=10 * life))
-
-    @pytest.mark.parametrize(("ahead", "due"), [(300, False), (301, True)])
-    def test_future(self, refresh, clock, record, ahead, due):
-        """A token obtained in the future is due, unless a difference between clocks
-        explains it.
-        """
-        clock.now = record.issued_at - ahead
-        record = record._replace(retry_at=0)
-        assert refresh.is_due(record) is due
-        assert refresh.is_due(record, Demand(within=600)) is due
-
-    def test_times_of_due(self, clock):
-        """A sweep reads no more than a difference between clocks and the longest
-        leeway require.
-        """
-        refresh = refresh_of(clock, refresh_leeway=100)
-        expected = (clock() + 600 + 110, clock() + 300)
-        assert refresh.times_of_due(600) == pytest.approx(expected, abs=0.001)
-
-    @pytest.mark.parametrize(
-        ("after", "due"), [(-1, True), (0, True), (1, False), (600, False), (601, True)]
-    )
-    def test_retry_at(self, refresh, clock, record, after, due):
-        """After a failure a refresh waits for the stored time, if that is within the
-        longest back-off.
-        """
-        clock.now = float(record.expires_at)
-        record = record._replace(retry_at=int(clock.now) + after)
-        assert refresh.is_due(record) is due
-
-
-class TestCanAsk:
-    def test_no_token(self, refresh, record):
-        """A record without a refresh token is never due."""
-        assert refresh._can_ask(record) is True
-        assert refresh._can_ask(record._replace(refresh_token=Secret(""))) is False
-
-    @pytest.mark.parametrize(("left", "can"), [(0, False), (1, True), (None, True)])
-    def test_end(self, refresh, clock, record, left, can):
-        """An expired refresh token is not sent; one with an unknown expiry is."""
-        end = None if left is None else int(clock()) + left
-        assert refresh._can_ask(record._replace(refresh_expires_at=end)) is can
 
 
 # --- how long to wait ---------------------------------------------------------------
@@ -497,7 +387,7 @@ class TestMeanwhile:
 
     def test_not_ahead(self, signed_in, world):
         """A request renews a token when it is due, and not a second earlier."""
-        due_at = core_of(world).service.refresh.due_at(kept(world))
+        due_at = core_of(world).service.refresh.due.due_at(kept(world))
         world.clock.now = due_at - 0.5
         signed_in.me()
         assert world.count("refresh_token") == 0
@@ -742,28 +632,3 @@ def core_of(world):
             clock=world.clock,
         )
     )
-
-
-@given(
-    life=st.integers(1, 2 * DAY),
-    left=st.integers(-DAY, 2 * DAY),
-    within=st.integers(0, 2 * DAY),
-    leeway=st.integers(1, 3600),
-    open_id=st.text(max_size=5),
-    has_refresh_token=st.booleans(),
-)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_sweep_skips_no_user(
-    clock, record, life, left, within, leeway, open_id, has_refresh_token
-):
-    """A sweep does not skip a user whose refresh is due."""
-    refresh = refresh_of(clock, refresh_leeway=leeway)
-    ends = int(clock()) + left
-    record = record._replace(
-        open_id=open_id, issued_at=ends - life, expires_at=ends, failures=0
-    )
-    if not has_refresh_token:
-        record = record._replace(refresh_token=Secret(""))
-    if refresh.is_due(record, Demand(within=within)):
-        expires_by, issued_after = refresh.times_of_due(within)
-        assert record.expires_at <= expires_by or record.issued_at > issued_after
