@@ -211,7 +211,7 @@ def test_store_that_fails(world, monkeypatch, caplog):
     callback = browser.consent(browser.begin())
     monkeypatch.setattr(Notes, "read", reading)
     assert browser.get(callback).status_code == 303
-    assert "an end of access could not be read" in caplog.text
+    assert "access has ended could not be read" in caplog.text
 
 
 class TestOutage:

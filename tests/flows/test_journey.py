@@ -671,4 +671,4 @@ class TestLoopback:
         development.
         """
         world.with_settings(redirect_uri="http://127.0.0.1:8000/auth/tiktok/callback")
-        assert "development: cookies without Secure" in caplog.text
+        assert "development: cookies are set without Secure" in caplog.text

@@ -138,7 +138,7 @@ class TestToken:
             ),
             ({"status": 502, "body": b"<html>Bad gateway"}, "Bad gateway", "log_id"),
             ({"status": 429}, "status 429", "how often"),
-            ({"error": "server_error"}, "server_error", "passes"),
+            ({"error": "server_error"}, "server_error", "outage"),
             ({"disconnect": True}, "no answer", "network"),
         ],
     )

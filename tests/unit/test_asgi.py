@@ -211,7 +211,7 @@ class TestLifespan:
 
         await call(wrap(app), {"type": "lifespan"})
         assert started == ["lifespan"]
-        assert "no client for TikTok yet: FileNotFoundError" in caplog.text
+        assert "could not be created yet: FileNotFoundError" in caplog.text
 
 
 class TestMounts:

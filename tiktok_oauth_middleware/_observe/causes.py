@@ -53,7 +53,10 @@ _ABOUT_REDIRECT_URI = (
     " have their own list)"
 )
 _PORTAL = "client_key, and the app's page in TikTok's portal"
-_LATER = "TikTok's side: such trouble passes, and its support asks for the log_id"
+_LATER = (
+    "whether TikTok has an outage: such errors are on its side and pass; its support"
+    " asks for the log_id"
+)
 #: By TikTok's own ``error``. Causes at level ERROR concern the app or its settings.
 _BY_ERROR: Mapping[str, Cause] = {
     cause.code: cause
@@ -61,9 +64,9 @@ _BY_ERROR: Mapping[str, Cause] = {
         Cause(
             "invalid_client",
             _ERROR,
-            "client_key and client_secret: both of the same app, both of its sandbox or"
-            " both of production, not swapped, the secret not renewed in the portal"
-            " since",
+            "client_key and client_secret: both must belong to the same app, and both"
+            " to its sandbox or both to production; they must not be swapped; and the"
+            " portal must not have issued a newer secret",
         ),
         Cause(
             "unauthorized_client",
@@ -85,14 +88,14 @@ _BY_ERROR: Mapping[str, Cause] = {
         Cause(
             "invalid_grant",
             _WARNING,
-            "redirect_uri, if this is frequent: TikTok takes a code once, within"
-            " minutes, for the redirect_uri and client_key that it was issued to",
+            "redirect_uri, if this is frequent: TikTok accepts a code only once, within"
+            " minutes, and for the redirect_uri and client_key that it was issued to",
         ),
         Cause("invalid_params", _ERROR, "scopes"),
         Cause("access_token_invalid", _WARNING),
         Cause("scope_not_authorized", _WARNING),
         Cause("scope_permission_missed", _WARNING),
-        Cause("rate_limit_exceeded", _WARNING, "how often TikTok is asked"),
+        Cause("rate_limit_exceeded", _WARNING, "how often the app calls TikTok"),
         Cause("server_error", _WARNING, _LATER),
         Cause("temporarily_unavailable", _WARNING, _LATER),
         Cause("internal_error", _WARNING, _LATER),
@@ -123,7 +126,7 @@ _BY_FAILURE: Mapping[str, Cause] = {
             "certificate",
             _WARNING,
             "the certificates of this machine (ca-certificates, SSL_CERT_FILE), its"
-            " clock, and proxies that open TLS",
+            " clock, and proxies that decrypt TLS",
         ),
         Cause("tls", _WARNING, "proxies and firewalls on the way, and endpoints"),
         Cause(
@@ -153,22 +156,28 @@ _HTTP = {
     404: Cause(
         "http_404",
         _WARNING,
-        "endpoints, whose final slash is part of them, and whether a sandbox may use"
-        " this",
+        "endpoints, which need their final slash, and whether a sandbox may use this"
+        " endpoint",
     ),
     407: Cause("proxy", _WARNING, _BY_FAILURE["proxy"].look_at),
-    429: Cause("rate_limit_exceeded", _WARNING, "how often TikTok is asked"),
+    429: Cause("rate_limit_exceeded", _WARNING, "how often the app calls TikTok"),
 }
 #: Causes of rejected webhook deliveries, by `failure`; anyone can send a delivery.
 _DELIVERIES: Mapping[DeliveryFault, Cause] = {
     "signature": Cause(
         "signature",
         _WARNING,
-        "client_secret, if TikTok sent it: it signs with the app's present one; and"
-        " proxies that change bodies",
+        "client_secret, if TikTok sent this delivery: TikTok signs with the app's"
+        " present secret; and proxies that change bodies",
     ),
-    "age": Cause("age", _WARNING, "the clock of this machine, if TikTok sent it"),
-    "client_key": Cause("client_key", _WARNING, "the webhook address of the other app"),
+    "age": Cause(
+        "age", _WARNING, "the clock of this machine, if TikTok sent this delivery"
+    ),
+    "client_key": Cause(
+        "client_key",
+        _WARNING,
+        "the webhook address that TikTok's portal has for the other app",
+    ),
     "delivery": Cause("delivery", _WARNING),
 }
 if {*_DELIVERIES} != {*get_args(DeliveryFault)}:
@@ -246,7 +255,7 @@ def _of_answer(error: TikTokError) -> Cause:
                 _WARNING,
                 "endpoints, and proxies that answer in TikTok's place",
             )
-    return Cause("other", _WARNING, "TikTok's words, and its log_id")
+    return Cause("other", _WARNING, "TikTok's error text and log_id")
 
 
 def _narrowed(found: Cause, description: str) -> str:

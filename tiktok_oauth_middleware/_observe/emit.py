@@ -206,9 +206,9 @@ class Emitter:
             if left_out is None:
                 return
             logger.error(
-                "%s raised %s at %s%s%s. The event happened nevertheless. Look at"
-                " that code, which can log its own errors: their texts may hold"
-                " secrets, so they are not logged here%s",
+                "%s raised %s at %s%s%s. The event happened nevertheless. Check that"
+                " code. It can log its own errors; their texts are not logged here,"
+                " since they may contain secrets%s",
                 listener,
                 kind,
                 event.name,

@@ -170,7 +170,9 @@ class Endings:
         try:
             noted = await self._read(record_id)
         except StoreError as error:
-            logger.warning("an end of access could not be read: %s", error)
+            logger.warning(
+                "whether a user's access has ended could not be read: %s", error
+            )
             return "no"
         earliest = began_at - SERVER_CLOCK_SKEW
         if max(noted.begun, default=0) >= earliest:

@@ -213,7 +213,10 @@ class SessionService:
         try:
             await (await self.client()).http.get()
         except Exception as error:  # noqa: BLE001 - a login that fails too reports it
-            logger.warning("no client for TikTok yet: %s", type(error).__name__)
+            logger.warning(
+                "the HTTP client for TikTok could not be created yet: %s",
+                type(error).__name__,
+            )
 
     async def aclose(self) -> None:
         """Close this process's or event loop's connections, and a store opened here."""

@@ -107,7 +107,8 @@ class Core:
         self.profiles = service.profiles
         if settings.is_loopback:
             logger.warning(
-                "development: cookies without Secure, for %s only", settings.origin
+                "development: cookies are set without Secure, since the site is %s",
+                settings.origin,
             )
         self._wire(
             [reveal(key) for key in settings.secret_keys],

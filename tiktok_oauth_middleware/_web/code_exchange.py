@@ -201,7 +201,7 @@ class CodeExchange:
                 tokens.access_token, tokens.open_id, scopes, client=client
             )
         except TikTokError as error:
-            logger.warning("no profile at login: %s", error)
+            logger.warning("TikTok sent no profile at a login: %s", error)
             return None
 
     async def _save(

@@ -79,7 +79,7 @@ class TestCredentials:
         assert (found.code, found.level) == ("live_refused", "wrong")
         assert found.option == "client_secret"
         assert "invalid_client" in found.message
-        assert "both of its sandbox" in found.fix
+        assert "both to its sandbox" in found.fix
 
     def test_request_that_is_sent(self, fake, endpoints):
         """One request like a login's is sent, with a code that TikTok never issues."""
@@ -169,10 +169,10 @@ class TestOtherAnswers:
         ("fault", "shown", "look_at"),
         [
             ({"error": "invalid_request"}, "invalid_request", "redirect_uri"),
-            ({"error": "temporarily_unavailable"}, "temporarily_unavailable", "passes"),
+            ({"error": "temporarily_unavailable"}, "temporarily_unavailable", "outage"),
             ({"error": "something_new"}, "something_new", "log_id"),
-            ({"status": 500}, "status 500", "passes"),
-            ({"status": 502, "body": b"<html>bad gateway"}, "<html>bad", "passes"),
+            ({"status": 500}, "status 500", "outage"),
+            ({"status": 502, "body": b"<html>bad gateway"}, "<html>bad", "outage"),
             ({"status": 200, "body": b"<html>Log in to the wifi"}, "<html>", "proxies"),
             ({"status": 404, "body": b"Unsupported path(Janus)"}, "Janus", "slash"),
             ({"status": 403, "body": b"denied"}, "status 403", "edge"),

@@ -93,7 +93,11 @@ def _load(language: str) -> Mapping[str, tuple[str, ...]]:
         catalog = GNUTranslations(BytesIO(packed or b""))
     except (OSError, ValueError, LookupError, unpack_error) as error:
         kind = type(error).__name__
-        logger.error("no catalog for pages in %s, so in English: %s", language, kind)
+        logger.error(
+            "pages in %s are shown in English, since their catalog cannot be read: %s",
+            language,
+            kind,
+        )
         return ENGLISH_TEXTS
     texts: dict[str, tuple[str, ...]] = {}
     for code, row in PROBLEM_TEXTS.items():

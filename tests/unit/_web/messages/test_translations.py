@@ -122,7 +122,7 @@ def test_without_a_catalog(tmp_path, damage):
         catalog.write_bytes(damage)
     text, log = texts_in(tmp_path)
     assert text == "Back to the site"
-    assert log.count("no catalog for pages in de, so in English: ") == 1
+    assert log.count("pages in de are shown in English, since their catalog") == 1
 
 
 def test_texts_differ():
