@@ -8,6 +8,8 @@ keyed hash: these are the same in every line, but do not identify the person.
 
 A listener that fails does not interrupt the login or refresh that emits the event: the
 code may already be used or the refresh token rotated, and the result must not be lost.
+A listener may also be slow, or call `TikTokTokens`: the events of work that other
+callers wait for, or that holds a lock, are kept until its end (`HeldEvents`).
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ import hashlib
 import hmac
 import logging
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tiktok_oauth_middleware._core.log import LogRateLimiter, logger, omitted_note
 from tiktok_oauth_middleware._core.redact import one_line
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from .traces import Traces
 
 OnEvent = Callable[[Event], object]
+T = TypeVar("T")
 
 _HASH_LENGTH = 8
 #: Longest detail in a line of the log. The message of a TikTok error joins several
@@ -122,6 +126,19 @@ class Emitter:
         # Some errors of TikTok have neither a code nor a status: there was no answer.
         is_tiktoks = isinstance(why, TikTokError) or bool(event.error)
         counted = cause.code if is_tiktoks else ""
+        deliver = partial(self._deliver, event, counted, record)
+        held = _held.get()
+        if held is None or not held.has_kept(self, deliver):
+            await deliver()
+
+    def held(self) -> HeldEvents:
+        """Return a place for the events of work that others wait for."""
+        return HeldEvents(self, self._traces)
+
+    async def _deliver(
+        self, event: Event, counted: str, record: Callable[[], None]
+    ) -> None:
+        """Call the listeners; see `_call_listeners`."""
         emit = partial(self._call_listeners, event, counted, record)
         failure: Exception | None = None
         try:
@@ -224,6 +241,55 @@ class Emitter:
             return ""
         text = f"{kind}\x00{name}".encode("utf-8", "surrogatepass")
         return hmac.new(self._key, text, hashlib.sha256).hexdigest()[:_HASH_LENGTH]
+
+
+class HeldEvents:
+    """The events of some work, delivered when nothing waits for the work any more."""
+
+    __slots__ = ("_emitter", "_is_over", "_kept", "_traces")
+
+    def __init__(self, emitter: Emitter, traces: Traces | None) -> None:
+        self._emitter = emitter
+        self._traces = traces
+        #: The deliveries, each with the span that was current.
+        self._kept: list[tuple[Callable[[], Awaitable[None]], Any]] = []
+        self._is_over = False
+
+    async def during(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return the result of `work`, and keep the events that it emits."""
+        before = _held.set(self)
+        try:
+            return await work()
+        finally:
+            _held.reset(before)
+
+    def has_kept(
+        self, emitter: Emitter, deliver: Callable[[], Awaitable[None]]
+    ) -> bool:
+        """Keep a delivery, unless it is another app's or comes too late.
+
+        A task that the app's code began during the work still finds this object in its
+        context when the work is over.
+        """
+        if self._is_over or emitter is not self._emitter:
+            return False
+        span = None if self._traces is None else self._traces.current_span()
+        self._kept.append((deliver, span))
+        return True
+
+    async def deliver(self) -> None:
+        """Deliver the events, each with the span of its work as the current one."""
+        self._is_over = True
+        for deliver, span in self._kept:
+            if self._traces is None or span is None:
+                await deliver()
+                continue
+            with self._traces.within(span):
+                await deliver()
+
+
+#: Where the running code's events are kept, if other callers wait for it.
+_held: ContextVar[HeldEvents | None] = ContextVar("tiktok_held", default=None)
 
 
 def _level(event: Event, cause: Cause, given: int | None) -> int:

@@ -26,7 +26,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Hashable,
+    Iterator,
+    Mapping,
+)
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -134,6 +141,16 @@ class Traces:
         finally:
             _flow.set(before)
 
+    @staticmethod
+    @contextlib.contextmanager
+    def within(span: Span) -> Iterator[None]:
+        """Make a span the current one again, also if it has ended."""
+        token = context.attach(trace.set_span_in_context(span))
+        try:
+            yield
+        finally:
+            context.detach(token)
+
     @contextlib.contextmanager
     def call(self, name: str) -> Iterator[None]:
         """Make the span of a call to TikTok, if there is a span above it."""
@@ -181,12 +198,12 @@ class Traces:
         key: Hashable,
         work: Callable[[], Coroutine[Any, Any, T]],
         *,
-        wait: bool,
+        wait: float,
+        afterwards: Callable[[], Awaitable[None]],
     ) -> T:
         """Return the result of a shared refresh; a waiting caller gets a linked span.
 
-        Raises:
-            InFlight: as `Backend.single_flight` does.
+        Args and errors are those of `Backend.single_flight`.
         """
         is_provided = self.is_provided()
 
@@ -200,15 +217,21 @@ class Traces:
 
         waits = (
             is_provided
-            and wait
+            and wait > 0
             and self.current_span().is_recording()
             and backend.is_in_flight(key)
         )
         if not waits:
-            return (await backend.single_flight(key, traced, wait=wait))[0]
+            return (
+                await backend.single_flight(
+                    key, traced, wait=wait, afterwards=afterwards
+                )
+            )[0]
         span = self._start(f"{_ATTRIBUTE_PREFIX}.refresh.wait", _INTERNAL, {})
         with self._active(span):
-            result, leader = await backend.single_flight(key, traced, wait=True)
+            result, leader = await backend.single_flight(
+                key, traced, wait=wait, afterwards=afterwards
+            )
             if span is not None and leader.is_valid:
                 with _reporting():
                     span.add_link(leader)

@@ -119,7 +119,7 @@ class Profiles(Part):
             return await self._backend.single_flight(
                 ("profile", stored.record_id),
                 lambda: self._lead(stored),
-                wait=False,
+                wait=0,
             )
         except InFlight:
             return stored

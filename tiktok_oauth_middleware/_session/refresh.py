@@ -5,7 +5,9 @@ issued, so two refreshes with the same token sign the user out. A request that f
 token due takes this process's lock for the user, then the store's lock, reads the
 record again, and only then asks TikTok. TikTok's answer is in the store before any
 request uses it. While the old access token is valid, only the request that refreshes
-waits.
+waits. After that the others wait for it, but no longer than a refresh can take: then
+they go on with the expired token, and none of them begins a second refresh. Events are
+delivered when both locks are free.
 
 Only ``invalid_grant`` ends sessions, and only after the record was read once more.
 After any other failure the sessions stay, and a later request tries again after a
@@ -69,8 +71,8 @@ class _Ongoing:
         self.is_over = False
 
 
-#: The refreshes that the running code is a part of: `on_event` may call
-#: `TikTokTokens`, and a refresh that waited for itself would never end.
+#: The refreshes that the running code is a part of: a signal's handler runs on the
+#: stack of the main thread's refresh, and may call `TikTokTokens`.
 _ongoing: ContextVar[tuple[_Ongoing, ...]] = ContextVar("tiktok_refresh", default=())
 
 
@@ -82,7 +84,7 @@ def _noted(record_id: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # A task that `on_event` began keeps a copy of the context.
+        # A task that was begun meanwhile keeps a copy of the context.
         mine.is_over = True
         _ongoing.reset(before)
 
@@ -117,6 +119,9 @@ class Refresh(Part):
         self.due = DueTimes(shared.settings, shared.clock)
         #: The longest time that a refresh takes, in seconds: the call and the write.
         self.longest: float = shared.settings.timeout + _WRITE_SECONDS
+        #: How long a refresh may have run while others still wait for it, in seconds:
+        #: it may wait as long for the store's lock as for TikTok.
+        self._patience = shared.settings.timeout + self.longest
         # The store's lock is either renewed during the refresh, or lasts longer than
         # it, so that no other process asks TikTok at the same time. A lock that is
         # renewed can be short, so it expires soon if its process dies.
@@ -129,12 +134,13 @@ class Refresh(Part):
     ) -> VersionedRecord | None:
         """Return the record with the newest token; None if the grant has ended.
 
-        If TikTok could not be asked, the record may still hold an expired token, or the
-        token that `demand` was meant to replace.
+        If TikTok could not be asked, or another caller's refresh does not end, the
+        record may still hold an expired token, or the token that `demand` was meant to
+        replace.
 
         If the store fails while the token is valid, the refresh is postponed and the
-        request goes on. If `on_event` calls this during a refresh of the same user, it
-        gets the record as it is stored.
+        request goes on. A signal's handler that calls this during a refresh of the same
+        user gets the record as it is stored.
 
         Raises:
             StoreError: the store failed, and either the token has expired or `demand`
@@ -148,27 +154,37 @@ class Refresh(Part):
         if not usable or demand != DUE:
             with contextlib.suppress(InFlight):
                 return await self._shared_refresh(
-                    stored.record_id, demand, wait=not usable
+                    stored.record_id, demand, wait=0 if usable else self._patience
                 )
         elif self._deferred_writes.may_try():
             with contextlib.suppress(InFlight), self._deferred_writes.attempt():
-                return await self._shared_refresh(stored.record_id, demand, wait=False)
+                return await self._shared_refresh(stored.record_id, demand, wait=0)
             if not self._is_usable(stored.record, demand):
                 # The token expired during the wait for the store: refresh it now.
-                return await self._shared_refresh(stored.record_id, demand, wait=True)
+                with contextlib.suppress(InFlight):
+                    return await self._shared_refresh(
+                        stored.record_id, demand, wait=self._patience
+                    )
         return stored
 
     async def _shared_refresh(
-        self, record_id: str, demand: Demand, *, wait: bool
+        self, record_id: str, demand: Demand, *, wait: float
     ) -> VersionedRecord | None:
-        """Return the result of the one refresh for this user in this process."""
-        key, work = (
-            _flight_key(record_id, demand),
-            partial(self._run, record_id, demand),
-        )
+        """Return the result of the one refresh for this user in this process.
+
+        Raises:
+            InFlight: another caller's refresh has run for `wait` seconds.
+            StoreError: the store failed.
+        """
+        key, held = _flight_key(record_id, demand), self._emit.held()
+        work = partial(held.during, partial(self._run, record_id, demand))
         if self._traces is None:
-            return await self._backend.single_flight(key, work, wait=wait)
-        return await self._traces.refresh(self._backend, key, work, wait=wait)
+            return await self._backend.single_flight(
+                key, work, wait=wait, afterwards=held.deliver
+            )
+        return await self._traces.refresh(
+            self._backend, key, work, wait=wait, afterwards=held.deliver
+        )
 
     def is_under_way(self, record_id: str) -> bool:
         """Whether this process is refreshing a user's token now."""
@@ -177,10 +193,14 @@ class Refresh(Part):
     async def result(self, record_id: str) -> VersionedRecord | None:
         """Wait for the running refresh; return its result.
 
+        If it does not end, return the record as it is stored, with an expired token.
+
         Raises:
             StoreError: the store failed.
         """
-        return await self._shared_refresh(record_id, DUE, wait=True)
+        with contextlib.suppress(InFlight):
+            return await self._shared_refresh(record_id, DUE, wait=self._patience)
+        return await self._records.load(record_id)
 
     def _is_usable(self, record: UserRecord, demand: Demand) -> bool:
         """Whether the present token is good enough for the caller."""

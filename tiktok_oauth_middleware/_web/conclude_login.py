@@ -12,8 +12,10 @@ import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from tiktok_oauth_middleware._core.backends.base import InFlight
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._oauth.scopes import split_scopes
 from tiktok_oauth_middleware._oauth.user import read_profile
@@ -108,11 +110,17 @@ class ConcludeLogin:
         else:
             # Equal requests in this process wait for the result of the first. The
             # exchange goes on to its end even if that request's browser disconnects.
-            sealed = await self.backend.single_flight(
-                ("login", login_id),
-                lambda: self._conclude(transaction, attempt, produced),
-                wait=True,
-            )
+            held = self.emit.held()
+            conclude = partial(self._conclude, transaction, attempt, produced)
+            try:
+                sealed = await self.backend.single_flight(
+                    ("login", login_id),
+                    partial(held.during, conclude),
+                    wait=self.results.exchange_seconds,
+                    afterwards=held.deliver,
+                )
+            except InFlight:
+                sealed = None
         result = sealed and self.results.opened(login_id, sealed)
         if not result:
             raise LoginReplayed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextvars import copy_context
 
 import pytest
 
@@ -10,7 +11,7 @@ from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._observe import emit
 from tiktok_oauth_middleware._observe.emit import Emitter
-from tiktok_oauth_middleware.errors import TikTokError
+from tiktok_oauth_middleware.errors import StoreError, TikTokError
 from tiktok_oauth_middleware.events import EVENTS, Event
 
 
@@ -87,3 +88,78 @@ def test_event_without_a_listener(is_logged, caplog):
         run(emitter(Event(name="logout")))
     assert len(calls) == is_logged
     assert ("logout" in caplog.text) == is_logged
+
+
+class TestHeldEvents:
+    """Events of work that others wait for."""
+
+    def test_delivered_afterwards(self, emitter, seen):
+        """They are kept during the work, and delivered in their order."""
+        held, during = emitter.held(), []
+
+        async def work():
+            await emitter(Event(name="refresh"))
+            await emitter(Event(name="scopes_changed"))
+            during.extend(seen)
+
+        run(held.during(work))
+        assert during == seen == []
+        run(held.deliver())
+        assert [event.name for event in seen] == ["refresh", "scopes_changed"]
+
+    def test_work_that_fails(self, emitter, seen):
+        """They are delivered although the work raised an exception."""
+        held = emitter.held()
+
+        async def work():
+            await emitter(Event(name="refresh_failed"))
+            raise StoreError("down")
+
+        with pytest.raises(StoreError):
+            run(held.during(work))
+        run(held.deliver())
+        assert [event.name for event in seen] == ["refresh_failed"]
+
+    def test_listener_that_fails(self, caplog):
+        """An exception of the listener does not keep it from the next event."""
+        seen = []
+
+        def listen(event):
+            seen.append(event.name)
+            raise RuntimeError
+
+        emitter = Emitter(ThreadBackend(), b"key", listen, None)
+        held = emitter.held()
+
+        async def work():
+            await emitter(Event(name="refresh"))
+            await emitter(Event(name="scopes_changed"))
+
+        run(held.during(work))
+        run(held.deliver())
+        assert seen == ["refresh", "scopes_changed"]
+        assert "on_event raised RuntimeError" in caplog.text
+
+    def test_of_another_app(self, emitter, seen):
+        """Another app's event during the work is delivered at once."""
+        others = []
+        other = Emitter(ThreadBackend(), b"key", others.append, None)
+
+        async def work():
+            await other(Event(name="refresh"))
+            assert len(others) == 1
+
+        run(emitter.held().during(work))
+        assert seen == []
+
+    def test_of_a_task_that_outlives_the_work(self, emitter, seen):
+        """Code with the work's context variables emits at once when it is over."""
+        held, contexts = emitter.held(), []
+
+        async def work():
+            contexts.append(copy_context())
+
+        run(held.during(work))
+        run(held.deliver())
+        contexts[0].run(run, emitter(Event(name="refresh")))
+        assert [event.name for event in seen] == ["refresh"]

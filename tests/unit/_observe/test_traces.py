@@ -550,7 +550,7 @@ class TestSecrets:
 
 class TestContext:
     def test_on_event(self, world, exporter):
-        """on_event and the log run inside the flow's span."""
+        """on_event and the log get the flow's span as the current one."""
         from opentelemetry import trace
 
         seen = []
@@ -560,9 +560,13 @@ class TestContext:
 
         world.further = {"on_event": note}
         world.start()
-        world.browser().log_in()
-        callback = named(ours(exporter), "tiktok_oauth.callback")
-        assert ("login", callback.context) in seen
+        browser = world.browser()
+        browser.log_in()
+        world.clock.advance(LIFE)
+        assert browser.signed_in
+        found = ours(exporter)
+        assert ("login", named(found, "tiktok_oauth.callback").context) in seen
+        assert ("refresh", named(found, "tiktok_oauth.refresh").context) in seen
 
     def test_http_client(self, settings, tiktok, clock, exporter):
         """Instrumentation of the HTTP client finds the call's span, in other threads,
@@ -716,7 +720,7 @@ def observed(store):
 LOOKS = """
 from opentelemetry import metrics as api, trace
 from tiktok_oauth_middleware import MemoryStore, TikTokEndpoints
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.base import nothing, run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._observe import metrics, observed_store, traces
 from tiktok_oauth_middleware._observe.traces import Traces
@@ -796,7 +800,7 @@ async def work():
 backend, made = ThreadBackend(), store._traces
 results = []
 def ask():
-    results.append(run(made.refresh(backend, "user", work, wait=True)))
+    results.append(run(made.refresh(backend, "user", work, wait=20, afterwards=nothing)))
 threads = [threading.Thread(target=ask) for _ in range(2)]
 threads[0].start()
 begun.wait(20)

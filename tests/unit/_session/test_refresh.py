@@ -25,6 +25,7 @@ from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware.errors import TikTokError
 
 from ...conftest import kept, make_settings
+from ...support.patience import HANGS
 
 DAY = 86400
 
@@ -293,6 +294,39 @@ class TestTogether:
         second.join(20)
         assert other[0] is one[0]
         assert other[0].record.access_token == "act.new"
+
+    @pytest.mark.parametrize("ask", ["result", "fresh"])
+    def test_result_is_not_waited_for_without_limit(self, core, clock, report, ask):
+        """If a refresh does not end, a caller gets the stored record, and none begins a
+        second one.
+        """
+        refresh = core.service.refresh
+        versioned = kept_in(core)
+        clock.now = float(versioned.record.expires_at)
+        one, first = self.in_a_thread(lambda: refresh.fresh(versioned))
+        assert report.asked.wait(20)
+        report.asked.clear()
+        refresh._patience = 0.001
+        work = {
+            "result": lambda: refresh.result("id"),
+            "fresh": lambda: refresh.fresh(versioned),
+        }
+        other, second = self.in_a_thread(work[ask])
+        second.join(HANGS)
+        assert first.is_alive()
+        assert other[0].record == versioned.record
+        assert not report.asked.is_set()
+        report.may_answer.set()
+        first.join(20)
+        assert one[0].record.access_token == "act.new"
+        assert kept_in(core).record.access_token == "act.new"
+
+    def test_patience(self, clock):
+        """A refresh is waited for as long as it can take: two timeouts, for the lock
+        and for TikTok, and the time for the write.
+        """
+        refresh = refresh_of(clock, timeout=7)
+        assert refresh._patience == 7 + 7 + 12
 
     def test_asking_for_a_result_starts_a_refresh(self, core, clock, report):
         """If no refresh is under way, asking for its result starts one."""

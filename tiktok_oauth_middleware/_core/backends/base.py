@@ -10,6 +10,7 @@ thread 68.)
 
 from __future__ import annotations
 
+import time
 from collections.abc import (
     Awaitable,
     Callable,
@@ -118,6 +119,10 @@ def _innermost(flow: Any) -> str:
     return getattr(flow, "__qualname__", repr(flow))
 
 
+async def nothing() -> None:
+    """Do nothing."""
+
+
 class Backend(Protocol):
     """The environment of flows: threads, or an event loop."""
 
@@ -149,21 +154,29 @@ class Backend(Protocol):
         ...
 
     async def single_flight(
-        self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, wait: bool
+        self,
+        key: Hashable,
+        work: Callable[[], Coroutine[Any, Any, T]],
+        *,
+        wait: float,
+        afterwards: Callable[[], Awaitable[None]] = nothing,
     ) -> T:
         """Return the result of `work`, which runs once for each key at a time.
 
         Callers that pass a key whose work is in flight get its result, or an equal
         StoreError. The work runs to its end even if its caller is cancelled, or
-        interrupted by an exception, as by Ctrl-C.
+        interrupted by an exception, as by Ctrl-C; so does `afterwards`.
 
         Args:
             key: Identifies the work.
             work: Called if no work with this key is in flight.
-            wait: False raises `InFlight` instead of waiting for another's work.
+            wait: A caller waits for another's work until that has run for this many
+                seconds; 0 raises `InFlight` instead of waiting.
+            afterwards: Awaited by the caller whose `work` has ended, with a result or
+                with an exception, when the key is free and no other caller waits.
 
         Raises:
-            InFlight: The work is in flight, and `wait` is False.
+            InFlight: The work is in flight, and has run for `wait` seconds.
         """
         ...
 
@@ -261,30 +274,57 @@ class Backend(Protocol):
 
 
 class InFlight(Exception):
-    """The work is in flight elsewhere, and the caller did not want to wait."""
+    """The work is in flight elsewhere, and the caller waits for it no longer."""
 
 
 class SharedCall:
     """Work that several callers wait for, and its result."""
 
-    __slots__ = ("done", "error", "is_finished", "result")
+    __slots__ = ("_began_at", "done", "error", "is_finished", "result", "timer")
 
     def __init__(self, done: Any) -> None:
-        #: An event of threading or anyio, set at the end.
+        #: An event of threading or anyio, set at the end, and by the timer.
         self.done = done
+        #: On asyncio, wakes the callers that wait; they all wait for the same time.
+        self.timer: Any = None
+        self._began_at = time.monotonic()
         self.is_finished = False
         self.result: Any = None
         #: The arguments of a StoreError. The error itself would keep its frames alive.
         self.error: tuple[Any, ...] | None = None
 
-    async def run(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        """Do the work and keep its result."""
+    async def run(
+        self,
+        work: Callable[[], Coroutine[Any, Any, Any]],
+        at_end: Callable[[], object],
+        afterwards: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Do the work, keep its result, and wake the waiters; then what may be slow.
+
+        Args:
+            work: as of `Backend.single_flight`.
+            at_end: frees the key and sets `done`.
+            afterwards: as of `Backend.single_flight`.
+        """
         try:
-            self.result = await work()
-            self.is_finished = True
-        except StoreError as error:
-            self.error = error.args
+            try:
+                self.result = await work()
+                self.is_finished = True
+            except StoreError as error:
+                self.error = error.args
+                raise
+            finally:
+                at_end()
+        except GeneratorExit:  # no more awaiting is allowed
             raise
+        except BaseException:
+            await afterwards()
+            raise
+        await afterwards()
+
+    def left(self, wait: float) -> float:
+        """Return how many of `wait` seconds are left since the work began."""
+        return self._began_at + wait - time.monotonic()
 
     def has_result(self) -> bool:
         """Whether the work returned a result, rather than being cancelled or failing.

@@ -6,6 +6,7 @@ import math
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
@@ -19,6 +20,7 @@ from .base import (
     Outcome,
     SharedCall,
     T,
+    nothing,
     on_asyncio,
 )
 
@@ -94,16 +96,27 @@ class AsyncBackend:
         await sleep(seconds)
 
     async def single_flight(
-        self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, wait: bool
+        self,
+        key: Hashable,
+        work: Callable[[], Coroutine[Any, Any, T]],
+        *,
+        wait: float,
+        afterwards: Callable[[], Awaitable[None]] = nothing,
     ) -> T:
         calls: dict[Hashable, SharedCall] = self._here().setdefault("calls", {})
         while True:
             call = calls.get(key)
             if call is None:
                 break
-            if not wait:
+            if (left := call.left(wait)) <= 0:
                 raise InFlight
-            await call.done.wait()
+            if call.timer is not None or _has_set_timer(call, left):
+                await call.done.wait()
+            else:
+                from anyio import move_on_after
+
+                with move_on_after(left):
+                    await call.done.wait()
             if call.has_result():
                 return call.result  # type: ignore[no-any-return]
         from anyio import Event  # here, so that requests that wait do not import it
@@ -114,16 +127,12 @@ class AsyncBackend:
             if calls.get(key) is mine:
                 del calls[key]
             mine.done.set()
-
-        async def run() -> None:
-            try:
-                await mine.run(work)
-            finally:
-                finish()
+            if mine.timer is not None:
+                mine.timer.cancel()
 
         # `finish` is called at the end of the task as well: a task that is cancelled
         # before its first step does not run its `finally`.
-        await self.shielded(run, at_end=finish)
+        await self.shielded(partial(mine.run, work, finish, afterwards), at_end=finish)
         return mine.result  # type: ignore[no-any-return]
 
     def is_in_flight(self, key: Hashable) -> bool:
@@ -180,7 +189,8 @@ class AsyncBackend:
                 made[key] = await self.offload(make)
                 return made[key]  # type: ignore[no-any-return]
 
-            return await self.single_flight(key, work, wait=True)
+            # Making an object ends by itself: it reads files, and no network.
+            return await self.single_flight(key, work, wait=math.inf)
         return made[key]  # type: ignore[no-any-return]
 
     def expect_drain(self) -> None:
@@ -298,6 +308,19 @@ class AsyncBackend:
         except _CallbackCancelled as error:
             outcome.error, outcome.is_set = error, True
         return outcome
+
+
+def _has_set_timer(call: SharedCall, seconds: float) -> bool:
+    """On asyncio, let one timer wake all callers that wait for a call.
+
+    A timeout for each caller would double the instructions of waiting.
+    """
+    if not on_asyncio():
+        return False
+    import asyncio
+
+    call.timer = asyncio.get_running_loop().call_later(seconds, call.done.set)
+    return True
 
 
 async def _repeat(meanwhile: Meanwhile) -> None:

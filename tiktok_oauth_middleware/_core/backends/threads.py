@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Hashable,
+    Iterable,
+    Iterator,
+)
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
@@ -23,6 +31,7 @@ from .base import (
     Outcome,
     SharedCall,
     T,
+    nothing,
     on_asyncio,
     run,
 )
@@ -135,25 +144,30 @@ class ThreadBackend:
         await self.offload(time.sleep, seconds)
 
     async def single_flight(
-        self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, wait: bool
+        self,
+        key: Hashable,
+        work: Callable[[], Coroutine[Any, Any, T]],
+        *,
+        wait: float,
+        afterwards: Callable[[], Awaitable[None]] = nothing,
     ) -> T:
+        mine = SharedCall(threading.Event())
+
+        def at_end() -> None:
+            # The entry goes before the waiters wake, so that a late caller starts a new
+            # call.
+            self._calls.pop(key, None)
+            mine.done.set()
+
         while True:
-            mine = SharedCall(threading.Event())
             # setdefault is atomic: of several threads one inserts its own call.
             call = self._calls.setdefault(key, mine)
             if call is mine:
                 with self._shielding():
-                    try:
-                        await mine.run(work)
-                    finally:
-                        # The entry goes before the waiters wake, so that a late caller
-                        # starts a new call.
-                        self._calls.pop(key, None)
-                        mine.done.set()
+                    await mine.run(work, at_end, afterwards)
                 return mine.result  # type: ignore[no-any-return]
-            if not wait:
+            if not _wait(call.done, time.monotonic() + call.left(wait)):
                 raise InFlight
-            _wait(call.done)
             if call.has_result():
                 return call.result  # type: ignore[no-any-return]
 
@@ -294,7 +308,11 @@ async def _wait_until(
             await meanwhile()
 
 
-def _wait(event: threading.Event) -> None:
-    """Wait, and notice signals."""
-    while not event.wait(_SIGNAL_SECONDS):
-        pass
+def _wait(event: threading.Event, deadline: float = math.inf) -> bool:
+    """Wait, and notice signals; return False at a time of `time.monotonic`."""
+    while not event.is_set():
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        event.wait(min(left, _SIGNAL_SECONDS))
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from functools import partial
 
 import anyio
@@ -33,7 +34,7 @@ class TestCooperative:
         found = []
 
         async def ask():
-            found.append(await backend.single_flight("key", work, wait=True))
+            found.append(await backend.single_flight("key", work, wait=HANGS))
 
         async with anyio.create_task_group() as group:
             for _ in range(50):
@@ -50,12 +51,67 @@ class TestCooperative:
         backend, go_on = AsyncBackend(), anyio.Event()
         async with anyio.create_task_group() as group:
             group.start_soon(
-                lambda: backend.single_flight("key", go_on.wait, wait=True)
+                lambda: backend.single_flight("key", go_on.wait, wait=HANGS)
             )
             await anyio.wait_all_tasks_blocked()
             with pytest.raises(InFlight):
-                await backend.single_flight("key", nothing, wait=False)
+                await backend.single_flight("key", nothing, wait=0)
             go_on.set()
+
+    async def test_callers_that_wait_long_enough(self):
+        """Callers get InFlight when the work has run for as long as they wait."""
+        backend, go_on, found = AsyncBackend(), anyio.Event(), []
+
+        async def work():
+            await go_on.wait()
+            found.append("done")
+
+        async def ask():
+            try:
+                await backend.single_flight("key", work, wait=0.001)
+            except InFlight:
+                found.append("in flight")
+
+        with anyio.fail_after(HANGS):
+            async with anyio.create_task_group() as group:
+                group.start_soon(ask)
+                await anyio.wait_all_tasks_blocked()
+                async with anyio.create_task_group() as others:
+                    for _ in range(3):
+                        others.start_soon(ask)
+                assert backend.is_in_flight("key")
+                go_on.set()
+        assert found == ["in flight"] * 3 + ["done"]
+
+    async def test_waiting_ends_by_the_clock(self):
+        """A caller that begins to wait is woken when it has waited long enough."""
+        backend, go_on = AsyncBackend(), anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(
+                lambda: backend.single_flight("key", go_on.wait, wait=HANGS)
+            )
+            await anyio.wait_all_tasks_blocked()
+            with anyio.fail_after(HANGS), pytest.raises(InFlight):
+                # A second, so that even a busy machine comes here before it is over.
+                await backend.single_flight("key", nothing, wait=1)
+            go_on.set()
+
+    @pytest.mark.parametrize("fails", [False, True])
+    async def test_afterwards(self, fails):
+        """What comes afterwards runs when the key is free, also after an error."""
+        backend, seen = AsyncBackend(), []
+
+        async def work():
+            if fails:
+                raise StoreError("down")
+
+        async def afterwards():
+            seen.append(backend.is_in_flight("key"))
+            await backend.single_flight("key", nothing, wait=HANGS)
+
+        with pytest.raises(StoreError) if fails else nullcontext():
+            await backend.single_flight("key", work, wait=HANGS, afterwards=afterwards)
+        assert seen == [False]
 
     async def test_store_error_is_shared(self):
         """A StoreError is raised in all waiting tasks, as separate objects."""
@@ -69,7 +125,7 @@ class TestCooperative:
 
         async def ask():
             try:
-                await backend.single_flight("key", work, wait=True)
+                await backend.single_flight("key", work, wait=HANGS)
             except StoreError as error:
                 errors.append(error)
 
@@ -100,7 +156,7 @@ class TestCooperative:
 
         async def ask():
             try:
-                found.append(await backend.single_flight("key", work, wait=True))
+                found.append(await backend.single_flight("key", work, wait=HANGS))
             except RuntimeError:
                 found.append("broke")
 
@@ -125,14 +181,14 @@ class TestCooperative:
         found = []
 
         async def ask():
-            found.append(await backend.single_flight("key", work, wait=True))
+            found.append(await backend.single_flight("key", work, wait=HANGS))
 
         async with anyio.create_task_group() as group:
             scope = anyio.CancelScope()
 
             async def leader():
                 with scope:
-                    await backend.single_flight("key", work, wait=True)
+                    await backend.single_flight("key", work, wait=HANGS)
 
             group.start_soon(leader)
             await anyio.wait_all_tasks_blocked()
@@ -150,20 +206,22 @@ class TestCooperative:
             raise StoreError(message)
 
         with pytest.raises(StoreError, match="down"):
-            await AsyncBackend().single_flight("key", fail, wait=True)
+            await AsyncBackend().single_flight("key", fail, wait=HANGS)
 
     @pytest.mark.parametrize("anyio_backend", ["asyncio"])
     async def test_cancelled_before_its_first_step(self):
         """If the task of the work is cancelled before it runs, nobody waits for it."""
         backend, before = AsyncBackend(), asyncio.all_tasks()
-        leader = asyncio.ensure_future(backend.single_flight("key", nothing, wait=True))
+        leader = asyncio.ensure_future(
+            backend.single_flight("key", nothing, wait=HANGS)
+        )
         await asyncio.sleep(0)
         for task in asyncio.all_tasks() - before:
             task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leader
         with anyio.fail_after(5):
-            await backend.single_flight("key", nothing, wait=True)
+            await backend.single_flight("key", nothing, wait=HANGS)
         assert not backend.is_in_flight("key")
 
     @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -174,7 +232,7 @@ class TestCooperative:
         if is_drained:
             backend.expect_drain()
         leader = asyncio.ensure_future(
-            backend.single_flight("key", go_on.wait, wait=True)
+            backend.single_flight("key", go_on.wait, wait=HANGS)
         )
         await anyio.wait_all_tasks_blocked()
         leader.cancel()
@@ -248,7 +306,7 @@ class TestEndOfTheLoop:
         async def ask():
             if means == "shielded":
                 return await backend.shielded(work)
-            return await backend.single_flight("key", work, wait=True)
+            return await backend.single_flight("key", work, wait=HANGS)
 
         async def fail():
             await begun.wait()

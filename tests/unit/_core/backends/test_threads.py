@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import pytest
@@ -32,7 +32,7 @@ class TestBlocking:
             return "done"
 
         def ask():
-            return run(backend.single_flight("key", work, wait=True))
+            return run(backend.single_flight("key", work, wait=HANGS))
 
         with ThreadPoolExecutor(50) as pool:
             asked = [pool.submit(ask) for _ in range(50)]
@@ -52,13 +52,56 @@ class TestBlocking:
 
         with ThreadPoolExecutor(1) as pool:
             leader = pool.submit(
-                lambda: run(backend.single_flight("key", work, wait=True))
+                lambda: run(backend.single_flight("key", work, wait=HANGS))
             )
             began.wait(5)
             with pytest.raises(InFlight):
-                run(backend.single_flight("key", nothing, wait=False))
+                run(backend.single_flight("key", nothing, wait=0))
             go_on.set()
             leader.result()
+
+    def test_caller_that_waits_long_enough(self):
+        """A caller gets InFlight when the work has run for as long as it waits."""
+        backend, began, go_on = ThreadBackend(), threading.Event(), threading.Event()
+
+        async def work():
+            began.set()
+            assert go_on.wait(HANGS)
+            return "done"
+
+        with ThreadPoolExecutor(2) as pool:
+            try:
+                leader = pool.submit(
+                    lambda: run(backend.single_flight("key", work, wait=0.001))
+                )
+                assert began.wait(HANGS)
+                other = pool.submit(
+                    lambda: run(backend.single_flight("key", work, wait=0.001))
+                )
+                with pytest.raises(InFlight):
+                    other.result(HANGS)
+                assert backend.is_in_flight("key")
+            finally:
+                go_on.set()
+            assert leader.result() == "done"
+
+    @pytest.mark.parametrize("fails", [False, True])
+    def test_afterwards(self, fails):
+        """What comes afterwards runs when the key is free, also after an error."""
+        backend, seen = ThreadBackend(), []
+
+        async def work():
+            if fails:
+                raise StoreError("down")
+
+        async def afterwards():
+            seen.append(backend.is_in_flight("key"))
+            await backend.single_flight("key", nothing, wait=HANGS)
+
+        flight = backend.single_flight("key", work, wait=HANGS, afterwards=afterwards)
+        with pytest.raises(StoreError) if fails else nullcontext():
+            run(flight)
+        assert seen == [False]
 
     def test_store_error_is_shared(self):
         """A StoreError is raised in all waiting threads, as separate objects."""
@@ -70,7 +113,7 @@ class TestBlocking:
             raise StoreError("down")
 
         def ask():
-            return run(backend.single_flight("key", work, wait=True))
+            return run(backend.single_flight("key", work, wait=HANGS))
 
         with ThreadPoolExecutor(2) as pool:
             leader = pool.submit(ask)
@@ -151,7 +194,7 @@ class TestInterruptedCall:
             def flow():
                 if means == "shielded":
                     return backend.shielded(work)
-                return backend.single_flight("key", work, wait=True)
+                return backend.single_flight("key", work, wait=HANGS)
 
             with pytest.raises(KeyboardInterrupt):
                 run(flow())
