@@ -27,8 +27,9 @@ from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import ORIGIN, starlette_app
 from ..support.patience import HANGS
+from .consent import ask, decide
+from .test_control import STEER
 from .test_fake import FORM, KEY, REDIRECT, SECRET, App
-from .test_server import STEER, ask, decide
 
 
 @pytest.fixture
@@ -225,16 +226,6 @@ class TestTokens:
 
 
 class TestServer:
-    @pytest.fixture
-    def stand_in(self):
-        with StandIn(FakeTikTok()) as stand_in:
-            yield stand_in
-
-    @pytest.fixture
-    def browser(self, stand_in):
-        with httpx2.Client(base_url=stand_in.url, trust_env=False) as client:
-            yield client
-
     @staticmethod
     def raw(stand_in, request):
         """Send bytes; return everything received until the connection ends."""
