@@ -65,7 +65,7 @@ def listening(world, listener):
     async def on_event(event):
         await to_thread.run_sync(listener, event)
 
-    world.further = {"on_event": listener if world.shell == "wsgi" else on_event}
+    world.further = {"on_event": listener if world.interface == "wsgi" else on_event}
     world.start()
 
 
@@ -122,7 +122,7 @@ def test_others_do_not_wait_for_a_listener(world, gate):
     assert world.count("refresh_token") == 1
 
 
-@pytest.mark.parametrize("shell", ["wsgi"])
+@pytest.mark.parametrize("interface", ["wsgi"])
 def test_listener_with_a_thread_pool(world):
     """A listener can ask for its user's token in another thread, and wait for it."""
     found = []
