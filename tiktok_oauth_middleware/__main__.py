@@ -63,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _with_open_id_marked(arguments: Sequence[str] | None) -> list[str]:
     """Return the arguments with ``--`` before an open_id that begins with a dash.
 
-    TikTok's open_ids begin with ``-000``, which argparse would take for an option;
-    after ``--`` it takes no argument for one.
+    TikTok's open_ids begin with ``-000``, which argparse would take for an option.
+    Arguments after ``--`` are never options.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] != ["tokens"] or "--" in given:
@@ -98,7 +98,8 @@ def _add_check(commands: Any) -> None:
     check = commands.add_parser(
         "check",
         help="check the settings, and the machine that uses them",
-        description="Exit code: 0 all is good, 1 something is wrong, 2 usage.",
+        description="Exit code: 0 nothing is wrong, 1 something is wrong, 2 the command"
+        " line is wrong.",
     )
     check.add_argument(
         "--settings",
@@ -114,7 +115,9 @@ def _add_check(commands: Any) -> None:
         help="the prefix that the server takes off the path (root_path, SCRIPT_NAME)",
     )
     check.add_argument(
-        "--online", action="store_true", help="reach TikTok, and compare the clocks"
+        "--online",
+        action="store_true",
+        help="check that TikTok can be reached, and compare the clocks",
     )
     check.add_argument(
         "--live",
@@ -150,7 +153,11 @@ def _add_tokens(commands: Any) -> None:
     for name, words, run in (
         ("refresh", "renew a user's token now", _refresh),
         ("forget", "end a user's sessions and forget their tokens", _forget),
-        ("disconnect", "forget a user, and revoke the app at TikTok", _disconnect),
+        (
+            "disconnect",
+            "forget a user, and end the app's access at TikTok",
+            _disconnect,
+        ),
     ):
         action = actions.add_parser(name, help=words)
         action.add_argument("open_id")

@@ -2,8 +2,8 @@
 
 HTTP and WebSocket requests get ``scope["tiktok"]``; every other connection passes
 untouched. Responses are not buffered, and only two of the app's messages are changed:
-the head of a response that depended on the session, and a response that a guard
-refused.
+the head of a response that depended on the session, and the response to a request
+that a guard refused.
 
 Read in this order: `TikTokOAuthMiddleware.__init__` builds the core, `__call__` serves
 one connection, and `_WatchedAuth` receives the app's messages and passes them to the
@@ -208,7 +208,7 @@ class TikTokOAuthMiddleware:
         auth._core = self._core
         auth._scope = scope
         auth._send = send
-        # Reporters of exceptions record the locals of every frame that one passes.
+        # Reporters of exceptions record the locals of every frame on the way up.
         session = value = header = None
         # 4. Path rules.
         if (
@@ -310,8 +310,8 @@ class TikTokOAuthMiddleware:
             return True
         full_path, target = scope["path"], scope.get("raw_path") or b""
         longest = 4 * len(full_path)
-        # Values that begin with a slash, and are more than that: comparing takes half
-        # the time of `startswith`, and "0" is the character after the slash.
+        # Values that begin with a slash and go on after it. In ASCII "0" follows the
+        # slash, and two comparisons take half the time of `startswith`.
         claimed = {
             value
             for _, value in scope["headers"]

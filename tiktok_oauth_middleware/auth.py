@@ -63,7 +63,7 @@ class Token:
         return f"<Token expires_at={self._expires_at:.0f}>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        message = "a token is not pickled"
+        message = "a token cannot be pickled"
         raise TypeError(message)
 
 
@@ -183,8 +183,8 @@ class TikTokAuth:
     def user(self) -> User | None:
         """The user's profile, as far as scopes were granted; None if anonymous.
 
-        It is at most ``profile_max_age`` old, unless TikTok did not answer. If it is
-        read and its avatar link has expired, the user's next request renews it.
+        It is at most ``profile_max_age`` old, unless TikTok did not answer. If the app
+        reads it after its avatar link has expired, the user's next request renews it.
         """
         self._accessed = True
         cached = self._cached
@@ -385,16 +385,16 @@ class TikTokAuth:
         return f"<TikTokAuth open_id={self._cached[OPEN_ID]!r}>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        message = "TikTokAuth belongs to one request and is not pickled"
+        message = "TikTokAuth belongs to one request and cannot be pickled"
         raise TypeError(message)
 
 
 class SignedInAuth(TikTokAuth):
     """The type of a `TikTokAuth` that is authenticated, for type checkers.
 
-    There are no instances of this class. Behind a guard it types the same object:
-    ``open_id`` is a str and ``user`` a `User`. The token may still be None, if it has
-    expired and TikTok did not refresh it.
+    There are no instances of this class. In a guarded view type checkers see the
+    request's `TikTokAuth` as this type: ``open_id`` is a str and ``user`` a `User`. The
+    token may still be None, if it has expired and TikTok did not refresh it.
     """
 
     __slots__ = ()

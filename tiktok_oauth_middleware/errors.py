@@ -128,8 +128,8 @@ class LoginRefused(LoginError):
         """Take the text that the person is to read.
 
         Args:
-            text: plain text, or an object that a translation gives; the page escapes
-                it. It is not logged.
+            text: plain text, or a lazy translation, which becomes a str here; the page
+                escapes it. It is not logged.
             revoke: end the app's access at TikTok too. TikTok ends it for the whole
                 account, so the user's record, if there is one (see `Login.is_new`), is
                 deleted with every session.
@@ -147,7 +147,7 @@ class LoginRefused(LoginError):
 
 
 class LoginUndecided(LoginError):
-    """The app's ``on_login`` raised another error, took too long, or gave no answer."""
+    """The app's ``on_login`` failed: another error, a timeout, or an invalid result."""
 
     code = "login_undecided"
     status = 500

@@ -420,7 +420,7 @@ class TikTokTokens:
     async def _renew(
         self, service: SessionService, open_id: str, dead: str | None
     ) -> Token:
-        """Replace the token whose fingerprint is `dead`; None: the present token."""
+        """Replace the token with the fingerprint `dead`; None means the present one."""
         if dead is None:
             stored = await self._load(service, open_id)
             dead = fingerprint(stored.record.access_token)

@@ -1,7 +1,8 @@
 """Findings about the settings: TikTok's portal, scopes, and the app's own paths.
 
 https://developers.tiktok.com/doc/login-kit-web and .../login-kit-desktop say what the
-portal accepts. A rule that only integrators have reported gives a note.
+portal accepts. A rule that TikTok does not document, and only developers have reported,
+gives a note.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ def _redirect_uri(settings: TikTokSettings) -> Iterator[Finding]:
         yield note(
             "redirect_uri_loopback",
             "redirect_uri",
-            "redirect_uri is on loopback: this is development, and for TikTok's"
-            " Desktop tab",
+            "redirect_uri is on loopback: it is for development, and belongs in"
+            " TikTok's Desktop tab",
             f"open the app at {settings.origin}/ and no other spelling; for users, use"
             " an https address of your own",
         )
@@ -76,9 +77,7 @@ def _redirect_uri(settings: TikTokSettings) -> Iterator[Finding]:
     odd = [*_host(settings)]
     yield from odd
     if not odd:
-        yield good(
-            "redirect_uri", "redirect_uri", "redirect_uri is one for TikTok's Web tab"
-        )
+        yield good("redirect_uri", "redirect_uri", "redirect_uri fits TikTok's Web tab")
 
 
 def _host(settings: TikTokSettings) -> Iterator[Finding]:
@@ -95,8 +94,8 @@ def _host(settings: TikTokSettings) -> Iterator[Finding]:
         yield note(
             "redirect_uri_private",
             "redirect_uri",
-            f"redirect_uri is at {host}, whose ownership cannot be proved, as TikTok"
-            " demands outside a sandbox",
+            f"redirect_uri is at {host}: outside a sandbox TikTok demands a proof that"
+            " you own the domain, and nobody can own this one",
             "use a domain of yours, or a tunnel with a fixed one; in development,"
             " http://127.0.0.1:PORT/... in the Desktop tab",
         )
@@ -104,8 +103,8 @@ def _host(settings: TikTokSettings) -> Iterator[Finding]:
         yield note(
             "redirect_uri_spelling",
             "redirect_uri",
-            "redirect_uri is not spelt as in browsers: scheme and host in lower case,"
-            " no :443",
+            "redirect_uri is not written as browsers show it: scheme and host in lower"
+            " case, no :443",
             "TikTok compares byte for byte: write it as a browser shows it, here and in"
             " the portal",
         )
@@ -136,11 +135,14 @@ def _paths(settings: TikTokSettings, mount: str) -> Iterator[Finding]:
         yield wrong(
             "paths_collide",
             name,
-            f"{name} is {below}, and so is the callback below the mount point {mount}",
+            f"{name} is {below}, and without the mount point {mount} the callback has"
+            " the same path",
             "give one of them another path",
         )
     if not taken:
-        yield good("paths", "redirect_uri", "every path of the login has its own")
+        yield good(
+            "paths", "redirect_uri", "no two paths of the middleware are the same"
+        )
 
 
 def _client_key(settings: TikTokSettings) -> Iterator[Finding]:
@@ -174,7 +176,7 @@ def _client_key(settings: TikTokSettings) -> Iterator[Finding]:
         yield wrong(
             "key_of_another_portal",
             "client_key",
-            "client_key has digits only, as an app_id of TikTok's business or shop"
+            "client_key has digits only, like an app_id of TikTok's business or shop"
             " portal",
             "take the client key of an app at developers.tiktok.com, with Login Kit",
         )
@@ -182,14 +184,15 @@ def _client_key(settings: TikTokSettings) -> Iterator[Finding]:
         yield note(
             "sandbox_key",
             "client_key",
-            "client_key looks like a sandbox's; only its target users can log in",
-            "in production take key and secret, both, from the app's Production tab",
+            "client_key looks like that of a sandbox, where only target users can log"
+            " in",
+            "in production take both key and secret from the app's Production tab",
         )
     elif not key.startswith("aw"):
         yield note(
             "odd_key",
             "client_key",
-            "client_key begins with neither aw nor sb, as TikTok's keys do so far",
+            "client_key does not begin with aw or sb, as TikTok's keys do so far",
             "compare it with the portal: it is the client key, not the app's id",
         )
     elif settings.is_loopback and leads_to_tiktok:
@@ -215,8 +218,8 @@ def _previous_secret(settings: TikTokSettings) -> Iterator[Finding]:
 
 
 #: The scopes as of November 2026.
-#: https://developers.tiktok.com/docs/en/tiktok-api-scopes; its copies differ, and
-#: more are added, so another scope is only a note.
+#: https://developers.tiktok.com/docs/en/tiktok-api-scopes; copies of that page differ,
+#: and TikTok adds scopes, so a scope that is missing here is only a note.
 KNOWN_SCOPES = frozenset(
     (
         BASIC_SCOPE,

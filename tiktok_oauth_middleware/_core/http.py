@@ -182,7 +182,8 @@ class Cookie:
             ValueError: RFC 6265 section 4.1.1 forbids the name or the value.
         """
         if (
-            # Not by the cache of `_is_name`: a browser chooses names to be deleted.
+            # Not `_is_name`, whose cache would keep the names: browsers choose those of
+            # deleted cookies.
             not _TOKEN.fullmatch(self.name)
             or not self.value.isascii()
             or self.value.encode().translate(None, _IN_COOKIE)

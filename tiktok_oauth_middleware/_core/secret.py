@@ -86,7 +86,7 @@ class Secret(str):
         return self
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        message = "a secret is not pickled"
+        message = "a secret cannot be pickled"
         raise TypeError(message)
 
 

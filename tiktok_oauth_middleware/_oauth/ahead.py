@@ -1,15 +1,15 @@
 """A connection to TikTok that is opened when a login begins, for its callback.
 
 The TCP and TLS handshakes, two of the four round trips of a callback, are made while a
-person is on TikTok's page. No request is sent on the connection. The next
-callback of the process uses it, for any user: it has no data of a user yet. From then
-on only that login uses it, as `connections` says.
+person is on TikTok's page. No request is sent on the connection until then, so it has
+no data of a user, and the next callback of the process uses it, whichever user comes
+back. From then on only that login uses it, as `connections` says.
 
 These rules keep it safe:
 
 - If data or an end of stream arrives on it before a request, it is closed (RFC 9112
-  section 9.2). It is therefore read from while it waits, or before it is used. That
-  also consumes TLS 1.3's session tickets, which would look like data.
+  section 9.2). Therefore the process reads from it while it waits, or right before it
+  is used. That also consumes TLS 1.3's session tickets, which would look like data.
 - It is closed `LIFETIME` seconds after it was opened, before firewalls forget it.
 - If the server closes it before that, or sends data on it, later connections wait at
   most half as long. If that is less than `SHORTEST`, none is opened.
@@ -46,8 +46,8 @@ PAUSE = 2.0
 PAUSE_AFTER_FAILURE = 30.0
 #: The shortest time to wait, in seconds: no person is back from TikTok sooner.
 SHORTEST = 1.0
-#: Seconds after which it is forgotten that the server closed a connection: perhaps it
-#: was restarted just then.
+#: Seconds after which the process forgets that the server closed a connection: perhaps
+#: the server was only restarted.
 FORGOTTEN_AFTER = 3600.0
 #: Seconds after which a waiting thread checks again whether data has arrived.
 CHECK_EVERY = 1.0
@@ -111,7 +111,7 @@ class BlockingAhead(_Ahead):
         self._opened_at = 0.0
         #: Ends the thread, because the connection was taken or is no longer needed.
         self._leave = [threading.Event()]
-        # This also runs when the process ends, since a daemon thread is killed then.
+        # Also at the end of the process, before Python kills its daemon threads.
         weakref.finalize(self, _set_all, self._leave)
         register_after_fork(self)
 
@@ -265,7 +265,7 @@ class _Waiting:
         self._now = now
         self._scope = CancelScope()
         self._has_left = Event()
-        #: Whether a login asked for the stream; it gets it only if nothing arrived.
+        #: Whether a login asked for the stream, which it gets only if nothing arrived.
         self._is_wanted = False
         self.has_failed = False
         #: Seconds until the server closed the waiting connection or sent data on it;

@@ -101,7 +101,7 @@ class SessionLoader(Part):
     async def _found(self, lookup: _Lookup) -> CachedSession | None:
         """Return the session; a record is opened only if necessary."""
         record_id = lookup.ticket.record_id
-        if self._has_ended(lookup) and self._refresh.is_under_way(record_id):
+        if self._token_has_expired(lookup) and self._refresh.is_under_way(record_id):
             # The token has expired, and the record has no newer one yet:
             # wait for the refresh that is running in this process.
             stored = await self._refresh.result(record_id)
@@ -199,8 +199,8 @@ class SessionLoader(Part):
                 " several"
             )
 
-    def _has_ended(self, lookup: _Lookup) -> bool:
-        """Whether the session's access token is known to have expired."""
+    def _token_has_expired(self, lookup: _Lookup) -> bool:
+        """Whether the access token in the cached session has expired."""
         cached = self._cache.live.get(lookup.value)
         return cached is not None and cached[EXPIRES_AT] <= lookup.at
 

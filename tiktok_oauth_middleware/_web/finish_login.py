@@ -181,7 +181,7 @@ class FinishLogin:
         if has_logged_out(request, self.cookies):
             spent.append(self.cookies.choose(0))
         if find(request.headers, self.cookies.carry_name.encode()) is not None:
-            # Links made for another user of this browser are not for this one.
+            # Links that were made for an earlier user of the browser end here.
             spent.append(self.cookies.carry("", 0))
         second = None
         if result.asks_again and not keeps_session:
@@ -193,7 +193,7 @@ class FinishLogin:
     ) -> FinishedLogin:
         """Return the facts about a login that an integration gets."""
         question = None
-        # A copy: only a login that is accepted deletes what the list gets later.
+        # A copy: cookies that are appended later are deleted by an accepted login only.
         visit = visit._replace(spent=tuple(visit.spent[:DELETED_AT_ONCE]))
         if self.connecting is not None:
             question = partial(self.connecting.question, visit)
@@ -235,7 +235,7 @@ class FinishLogin:
         error: TikTokOAuthError,
         ticket: Ticket | None,
     ) -> bool:
-        """Whether a second trip failed for a person who is signed in since the first.
+        """Whether a second trip failed for a person whom the first trip signed in.
 
         They are redirected to the login's `next`, and not asked again automatically.
 
@@ -289,7 +289,7 @@ class FinishLogin:
     async def _has_other_session(
         self, ticket: Ticket | None, result: LoginResult
     ) -> bool:
-        """Whether the browser is signed in by another login than this one by now."""
+        """Whether another login has signed the browser in meanwhile."""
         if ticket is None or ticket == self.conclude.ticket_of(result):
             return False
         return await self.conclude.is_alive(ticket)
