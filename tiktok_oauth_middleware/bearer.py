@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 _SCHEME = "Bearer "
 _INVALID = "access_token_invalid"
 _RATE_LIMIT = "rate_limit_exceeded"
-#: After ``rate_limit_exceeded``: TikTok counts the calls of a minute, which is the
-#: longest wait, with the jitter.
+#: After ``rate_limit_exceeded``: TikTok counts the calls of a minute, so the longest
+#: wait is a minute, which is 48 seconds and the largest jitter.
 _RATE_LIMIT_BACKOFF = Backoff(first=1, longest=48, jitter=0.25)
 _ERROR_STATUS = 400
 
@@ -85,8 +85,8 @@ def raise_for_tiktok(response: R) -> R:
 
 
 def _bases() -> tuple[Any, ...]:
-    # A client takes a subclass of its own library's Auth only; both call the same
-    # methods.
+    # A client accepts only a subclass of its own library's Auth; both libraries call
+    # the same methods.
     found = []
     for library in ("httpx2", "httpx"):
         try:
@@ -110,7 +110,8 @@ class TikTokBearer(_Auth):
 
     A request goes out a second time, with another token, if TikTok refused the first
     one. A body that can be read only once, such as a stream or an upload of files, is
-    not sent twice: its caller gets TikTok's refusal, and the next request a new token.
+    not sent twice: its caller gets TikTok's refusal, and the next request gets a new
+    token.
     """
 
     def __init__(
@@ -205,10 +206,10 @@ class TikTokBearer(_Auth):
         origin = origin_of(str(url))
         if origin != self._origin:
             message = (
-                f"a user's token goes to {self._origin} only, where the setting"
-                " endpoints.user_info leads, and the request is for"
+                f"a user's token is sent only to {self._origin}, the origin of"
+                " endpoints.user_info in the settings, but the request is for"
                 f" {one_line(origin or 'no origin')}: take the address from that"
-                " setting, or send a request that needs no token with auth=None"
+                " setting; a request that needs no token can be sent with auth=None"
             )
             raise ConfigurationError(message)
 

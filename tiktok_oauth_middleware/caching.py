@@ -38,7 +38,7 @@ def depends_on_session(connection: Any) -> bool:
 
 
 def session_key(connection: Any) -> str:
-    """Return a key that no two users share, to be part of a cache's key.
+    """Return a text that no two users share, for use in a cache's keys.
 
     It changes with the scopes that the user granted, and is the same for all anonymous
     requests. It reveals nothing about the user, and counts as reading the session: a
@@ -58,7 +58,7 @@ def session_key(connection: Any) -> str:
 
 
 class PrivateResponses:
-    """An ASGI middleware that marks responses as private where the app's cache sees it.
+    """An ASGI middleware that marks responses as private before the app's cache.
 
     Put it directly inside the cache. It changes only responses that depended on the
     session::

@@ -1,9 +1,9 @@
 """Detection of several worker processes.
 
 Servers have no common way to report them. The evidence is in the environment and the
-command line, which children inherit; in the server's configuration, found in the frames
-below the app; in a module that only the server provides; and under WSGI in a flag of
-each environ (PEP 3333, ``wsgi.multiprocess``).
+command line, which children inherit; in the server's configuration, which frames of the
+stack hold while the server imports the app; in a module that only the server provides;
+and under WSGI in a flag of each environ (PEP 3333, ``wsgi.multiprocess``).
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _in_frame(server: str, found: Mapping[str, Any]) -> Iterator[str]:
         workers = getattr(config, "workers", None)
         if isinstance(workers, int) and workers > 1 and not _reloads(config):
             yield f"{server} runs {workers} workers"
-    number = found.get("worker_id")  # Granian gives a worker no other evidence
+    number = found.get("worker_id")  # the only evidence in a worker of Granian
     if isinstance(number, int) and number > 1:
         yield f"this is {server}'s worker {number}"
 

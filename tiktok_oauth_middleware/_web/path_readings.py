@@ -189,9 +189,9 @@ def claimed_mounts(environ: Mapping[str, Any], longest: int) -> set[bytes]:
         environ: of the request, as WSGI and Django give its headers.
         longest: the most bytes of such a value.
     """
-    # Names that begin with HTTP_, and values that begin with a slash and are more than
-    # that: comparing takes half the time of `startswith`. The characters after the
-    # underscore and the slash are "`" and "0".
+    # Names that begin with HTTP_, and values that begin with a slash, and go on after
+    # it. In ASCII "`" follows the underscore and "0" the slash, and two comparisons
+    # take half the time of `startswith`.
     return {
         value.encode("latin-1", "replace")
         for name, value in environ.items()

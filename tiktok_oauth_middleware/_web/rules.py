@@ -165,10 +165,10 @@ class PathRules:
 
         Args:
             path: decoded, as the server gives it.
-            is_certain: False for a form of the path for which someone may have written
-                a rule, but which no framework serves in place of the requested path.
-                The rule "/" then does not count: either it protects the requested path
-                already, or it does not apply.
+            is_certain: False for a form of the path that no framework serves in place
+                of the requested path, but for which a rule may have been written. The
+                rule "/" does not count for such a form: if it applies, it protects the
+                requested path anyway.
             public_path: the path to which `public` rules are applied, if not `path`.
         """
         path = path or "/"

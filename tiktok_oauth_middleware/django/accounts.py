@@ -347,7 +347,7 @@ def bind_user(request: Any) -> None:
         ImproperlyConfigured: AuthenticationMiddleware is not listed before ours.
     """
     given = _check_placing(request)
-    # Twice: REST framework replaces `request.user` by that of its own authentication.
+    # Kept twice: REST framework replaces `request.user` by its own user.
     request._tiktok_user = request.user = SimpleLazyObject(
         partial(_bound_user, request, given)
     )
@@ -380,7 +380,7 @@ def _bound_user(request: Any, given: Any) -> Any:
     if not _is_over(request, open_id):
         _end_without_user(request, open_id, given)
         return given
-    request.user = given  # logout() sends it with the signal
+    request.user = given  # logout() names this user in its signal
     django_auth.logout(request)
     return AnonymousUser()
 
@@ -393,7 +393,7 @@ async def _abound_user(request: Any, given: Callable[[], Awaitable[Any]]) -> Any
         return user
     request.auser = given
     await django_auth.alogout(request)
-    request.auser = _anonymous  # `given` keeps the user, and alogout() leaves that
+    request.auser = _anonymous  # `given` caches the user, also after alogout()
     return AnonymousUser()
 
 

@@ -141,7 +141,7 @@ def _copied_fault(value: str) -> str | None:
     if value != value.strip():
         return "begins or ends with a space or line break"
     if "=" in value[:24] and value.upper().startswith(("TIKTOK_", "CLIENT_")):
-        return "begins with its own name, as a line of a file does"
+        return "begins with its own name, as a line of an .env file does"
     if not protocol.is_visible(value, 200):
         return "holds a space, a line break or a character beyond ASCII, or is too long"
     return None
@@ -156,7 +156,7 @@ def _key_fault(key: str, client_secrets: tuple[str, str | None]) -> str | None:
     if len(key) < SHORTEST_KEY:
         return f"is shorter than {SHORTEST_KEY} characters"
     if key in client_secrets:
-        return "equals client_secret: if one leaks, both have"
+        return "equals client_secret: if one of them leaks, the other has leaked too"
     if _PLACEHOLDERS.search(key):
         return "looks like a placeholder"
     if _is_repetitive(key):
@@ -253,7 +253,7 @@ def _scope_faults(options: Mapping[str, Any]) -> Iterator[str]:
         for scope in scopes:
             if not is_scope(scope):
                 yield (
-                    f"{name} holds {scope!r}; write one scope an item, such as"
+                    f"{name} holds {scope!r}; each item must be one scope, such as"
                     ' ["user.info.basic", "video.list"]'
                 )
         if len(set(scopes)) < len(scopes):
@@ -279,7 +279,8 @@ def _path_faults(options: Mapping[str, Any]) -> Iterator[str]:
         if safe_return_to(options[name], taken) != options[name]:
             yield (
                 f"{name} is {options[name]!r}; it must be a path of this site that"
-                " begins with one slash, percent-encoded, and none of the login's own"
+                " begins with one slash, percent-encoded, and not one of the"
+                " middleware's own paths"
             )
 
 
@@ -293,7 +294,7 @@ def _rule_faults(options: Mapping[str, Any]) -> Iterator[str]:
         folded = {rule.rstrip("/").casefold() for rule in options[name]}
         both = [r for r in options["public"] if r.rstrip("/").casefold() in folded]
         if both:
-            yield f"{name} and public both list {min(both)!r}; decide for one"
+            yield f"{name} and public both list {min(both)!r}; list it in only one"
 
 
 def _rule_fault(rule: str) -> str | None:

@@ -223,7 +223,7 @@ class SQLiteStore:
         A statement that is being executed is finished first. A later call opens the
         same file again.
         """
-        with self._opening:  # a thread that is just connecting adds its own first
+        with self._opening:  # a thread that is connecting now adds its connection first
             found = [reference() for reference in self._open_here.keyrefs()]
         connections = [connection for connection in found if connection is not None]
         self._begin()
@@ -409,8 +409,9 @@ class _SQLiteConnection:
         #: would end the process with a segmentation fault. The thread itself may close
         #: it: a signal's handler runs inside a statement of the main thread.
         self.in_use = threading.RLock()
-        # Not in `__del__`: if both are collected in one cycle, Python 3.13 and newer
-        # may finalize the handle first, and warn that it was not closed.
+        # Not in `__del__`: if this object and the handle are collected in one cycle,
+        # Python 3.13 and newer may finalize the handle first, and warn that it was not
+        # closed.
         weakref.finalize(self, _close_collected, handle, os.getpid()).atexit = False
 
     def close(self) -> None:

@@ -163,9 +163,10 @@ class Backend(Protocol):
     ) -> T:
         """Return the result of `work`, which runs once for each key at a time.
 
-        Callers that pass a key whose work is in flight get its result, or an equal
-        StoreError. The work runs to its end even if its caller is cancelled, or
-        interrupted by an exception, as by Ctrl-C; so does `afterwards`.
+        Callers that pass a key whose work is in flight get its result, or a new
+        StoreError with the arguments of its StoreError. The work runs to its end even
+        if its caller is cancelled, or interrupted by an exception, as by Ctrl-C; so
+        does `afterwards`.
 
         Args:
             key: Identifies the work.
