@@ -170,10 +170,10 @@ async def _copied(
     clock: Callable[[], float],
     show: Callable[[CopyReport], None],
 ) -> CopyReport:
+    from ._core.clocks import SERVER_CLOCK_SKEW
     from ._session.cache import SessionCache
     from ._session.connections import Connections
     from ._session.copying import Copy
-    from ._session.record import SERVER_CLOCK_SKEW
     from ._session.records import Records
 
     adapters = [backend.adapt_store(store) for store in stores]

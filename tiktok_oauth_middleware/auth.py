@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, cast
 
+from ._core.clocks import WRONG_CLOCK_SECONDS
 from ._core.redact import one_line
 from ._oauth.scopes import parse_scopes, split_scopes
 from ._oauth.user import User, read_profile
@@ -23,7 +24,7 @@ from ._session.cached_session import (
     SCOPES,
     CachedSession,
 )
-from ._session.record import WRONG_CLOCK_SECONDS, public_id
+from ._session.record import public_id
 from .errors import ConfigurationError, NotSignedIn
 
 if TYPE_CHECKING:

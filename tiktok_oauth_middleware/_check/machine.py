@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 from urllib.request import HTTPSHandler, Request, build_opener
 
+from tiktok_oauth_middleware._core.clocks import SERVER_CLOCK_SKEW
 from tiktok_oauth_middleware._core.findings import Finding, good, note, wrong
-from tiktok_oauth_middleware._session.record import SERVER_CLOCK_SKEW
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings

@@ -4,11 +4,9 @@ Every record is decrypted, merged with the new store's record of the same user, 
 and written there with a time to live computed from its content. Users may log in,
 refresh and log out at both stores meanwhile.
 
-A merge needs the state of the record when it was last copied, which its `CopyMark` has.
-Tokens are taken from the store that changed them since. A session of the last copy that
-is missing in one store has ended there, and so ends in both. A copied record that is
-missing has ended too, and is not restored. Neither rule applies to what would have
-expired there by now, since it may have been used only in the other store.
+A copied record that is missing in one store has ended there and is not restored,
+unless it would have expired there by now, since it may have been used only in the other
+store.
 
 A record is written before its mark. If a copy stops between the two, the record counts
 as one without a mark: the newer tokens win, and the sessions of both stores stay.
@@ -31,12 +29,13 @@ from .copy_marks import (
     generation_of,
     session_name,
 )
+from .merging import is_disputed, merged
 from .notes import seconds_of
-from .record import MAX_SESSIONS, Session, UserRecord
 from .rows import ROW_KINDS, swap_attempts
 
 if TYPE_CHECKING:
     from .connections import Connections
+    from .record import UserRecord
     from .record_pages import RowPage
     from .records import Records
     from .versioned_record import VersionedRecord
@@ -259,7 +258,7 @@ class Copy:
                 stored = await self._target.load(record_id)
             if await self._write_merged(record_id, record, stored, mark):
                 break
-        if stored is not None and _is_disputed(record, stored.record, mark):
+        if stored is not None and is_disputed(record, stored.record, mark):
             self.report.disputed += 1
             return  # without a mark, so that the next copy reports it again
         # The time of the read, since later changes in the old store were not copied.
@@ -391,78 +390,3 @@ async def _tried(records: Records) -> tuple[int, int]:
                 if unreadable >= _TRIED:
                     return unreadable, foreign
     return unreadable, foreign
-
-
-def merged(
-    old: UserRecord, new: UserRecord, mark: CopyMark | None, now: float
-) -> UserRecord:
-    """Return one record from the two stores' records of a user.
-
-    Args:
-        old: the record in the store that is copied from.
-        new: the record in the store that is copied to.
-        mark: the state of `old` when it was last copied; None if it never was.
-        now: seconds since 1970.
-    """
-    newer = old if _has_newer_tokens(old, new, mark) else new
-    seen: dict[str, Session] = {}
-    for one, other in ((old, new), (new, old)):
-        others = {session.digest for session in other.sessions}
-        for session in one.sessions:
-            is_missing = session.digest not in others
-            if is_missing and mark and mark.has_ended(session, now):
-                continue
-            known = seen.get(session.digest, session)
-            last = max(known.last_seen_at, session.last_seen_at)
-            seen[session.digest] = session._replace(last_seen_at=last)
-    sessions = sorted(seen.values(), key=lambda session: session.created_at)
-    connected = newer if old.user_id == new.user_id else new
-    if _is_from_old(old, new, mark):
-        connected = old
-    return newer._replace(
-        sessions=tuple(sessions[-MAX_SESSIONS:]),
-        user_id=connected.user_id,
-        connected_at=connected.connected_at,
-    )
-
-
-def _is_from_old(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> bool:
-    """Whether the connection of an account is taken from the old store.
-
-    A connection ends only with its record, and new tokens do not change it. So a record
-    that was copied, and is no longer connected, was disconnected: the account must not
-    be connected to that user again.
-    """
-    if old.user_id == new.user_id or _is_disputed(old, new, mark):
-        return False  # no user gets an account that another user has here
-    if mark is None:
-        return bool(old.user_id)
-    if generation_of(new).hex() == mark.generation:
-        # A connection, or a login after a disconnection, brings new tokens: so the
-        # change is the old store's.
-        return True
-    return bool(old.user_id) and old.connected_at > mark.at
-
-
-def _is_disputed(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> bool:
-    """Whether the two stores connect an account to different users of the app.
-
-    There is no dispute if the new store's record is as it was copied: then the old
-    store has connected the account to another user since.
-    """
-    if not old.user_id or not new.user_id or old.user_id == new.user_id:
-        return False
-    return mark is None or content_of(new) != mark.content
-
-
-def _has_newer_tokens(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> bool:
-    """Whether the store that is copied from has the newer tokens."""
-    before, after = generation_of(old).hex(), generation_of(new).hex()
-    if before == after:
-        return False
-    if mark is not None and after == mark.generation:
-        return True
-    if mark is not None and before == mark.generation:
-        return False
-    # Both changed, or it is not known: the tokens that TikTok issued later.
-    return old.issued_at > new.issued_at

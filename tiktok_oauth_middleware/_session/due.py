@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from .record import WRONG_CLOCK_SECONDS
+from tiktok_oauth_middleware._core.clocks import WRONG_CLOCK_SECONDS
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings

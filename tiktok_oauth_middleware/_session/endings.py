@@ -15,11 +15,11 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from tiktok_oauth_middleware._core.clocks import SERVER_CLOCK_SKEW
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware.errors import StoreError, TikTokError
 
 from .notes import NOTE_SECONDS, note_name
-from .record import SERVER_CLOCK_SKEW
 from .rows import swap_attempts
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tiktok_oauth_middleware._core.backends.base import InFlight
+from tiktok_oauth_middleware._core.clocks import SERVER_CLOCK_SKEW, WRONG_CLOCK_SECONDS
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._oauth import user_info
 from tiktok_oauth_middleware._oauth.scopes import BASIC_SCOPE, split_scopes
@@ -25,7 +26,6 @@ from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
 
 from .backoff import Backoff
 from .cached_session import PROFILE, RECORD_ID, SEEN_SECONDS
-from .record import SERVER_CLOCK_SKEW, WRONG_CLOCK_SECONDS
 from .rows import swap_attempts
 from .shared import Part
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tiktok_oauth_middleware._session.record import SERVER_CLOCK_SKEW
+from tiktok_oauth_middleware._core.clocks import SERVER_CLOCK_SKEW
 
 from .begin_login import BeginLogin
 from .code_exchange import CodeExchange
