@@ -515,7 +515,7 @@ class TikTokTokens:
         )
 
     async def _disconnect(self, service: SessionService, open_id: str) -> str:
-        return await service.disconnect(self._named(open_id))
+        return await service.revocation.disconnect(self._named(open_id))
 
     def _named(self, open_id: str) -> str:
         return record_id(self._settings.client_key, open_id)

@@ -1,4 +1,4 @@
-"""The session service: changes and ends users' records and tokens, without HTTP.
+"""The session service: users' records and tokens, without HTTP.
 
 Jobs need only this; the middleware adds paths, cookies and pages. Both refresh a token
 with the same code, under the same lock.
@@ -19,9 +19,7 @@ from tiktok_oauth_middleware._observe.emit import Emitter, OnEvent
 from tiktok_oauth_middleware._observe.metrics import meter
 from tiktok_oauth_middleware.errors import (
     ConfigurationError,
-    GrantRevoked,
     StoreError,
-    TikTokError,
 )
 from tiktok_oauth_middleware.events import Event
 from tiktok_oauth_middleware.settings.arguments import check_options, is_async
@@ -34,6 +32,7 @@ from .profiles import Profiles
 from .record import Session, UserRecord
 from .records import Records
 from .refresh import Refresh
+from .revocation import Revocation
 from .shared import Shared
 
 if TYPE_CHECKING:
@@ -48,13 +47,9 @@ if TYPE_CHECKING:
     from .due import Demand
     from .versioned_record import VersionedRecord
 
-#: How long to wait for TikTok to confirm a disconnect, in seconds: the user waits too.
-REVOKE_SECONDS = 2.5
 #: The most calls that a sweep makes to TikTok at the same time. With TikTok 80 ms away
 #: a call takes a quarter of a second, most of it waiting.
 CALLS_AT_ONCE = 48
-#: How a disconnect ended.
-REVOKED, GONE, FAILED = "revoked", "gone", "failed"
 
 
 class SessionService:
@@ -126,6 +121,7 @@ class SessionService:
         )
         self.refresh = Refresh(self.shared)
         self.profiles = Profiles(self.shared)
+        self.revocation = Revocation(self.shared, self.endings, self.forget)
 
     @property
     def is_store_shared(self) -> bool:
@@ -299,106 +295,6 @@ class SessionService:
             for session in ended:
                 await self.emit(event, session=session.digest, why="ended by the app")
         return len(ended)
-
-    async def disconnect(self, record_id: str) -> str:
-        """Delete a user's record, then revoke the access at TikTok.
-
-        Returns:
-            `REVOKED`; `GONE` if there was no record, or TikTok had ended the access
-            before; `FAILED` if TikTok did not confirm within `REVOKE_SECONDS`. The
-            record is deleted in each case.
-
-        Raises:
-            StoreError: the store failed before anything was done.
-        """
-        # A caller that is cancelled must not stop it halfway: the record would be
-        # deleted, the access not revoked, and nothing left to revoke it with.
-        return await self.backend.shielded(lambda: self._disconnect(record_id))
-
-    async def _disconnect(self, record_id: str) -> str:
-        began_at = await self.endings.begin_revoke(record_id)
-        ended = await self.forget(record_id)
-        if ended is None:
-            await self.endings.end_revoke(record_id, began_at, was_asked=False)
-            return GONE
-        result, why = await self._revoke_and_note(record_id, ended, began_at)
-        await self._announce(ended.open_id, ended.user_id, result, why)
-        return result
-
-    async def revoke_refused(self, record_id: str, record: UserRecord) -> None:
-        """End a user's access at TikTok with the tokens of a login that was refused.
-
-        TikTok ends all tokens that the user has for this app, so the user's record, if
-        there is one, is deleted.
-
-        Args:
-            record_id: of the user.
-            record: with the new tokens; it is not stored.
-        """
-        await self.backend.shielded(lambda: self._revoke_refused(record_id, record))
-
-    async def _revoke_refused(self, record_id: str, record: UserRecord) -> None:
-        ended = began_at = None
-        why: object
-        try:
-            began_at = await self.endings.begin_revoke(record_id)
-            ended = await self.forget(record_id)
-        except StoreError as error:
-            # TikTok ends the record's tokens, and the next refresh ends its sessions.
-            logger.warning("the record of a refused login was not deleted: %s", error)
-        result, why = await self._revoke_and_note(record_id, record, began_at)
-        user_id = ended.user_id if ended else ""
-        await self._announce(record.open_id, user_id, result, why)
-
-    async def _announce(
-        self, open_id: str, user_id: str, result: str, why: object
-    ) -> None:
-        """Report a disconnect, with the user of the app if the account had one."""
-        event = Event(
-            name="disconnect", reason=result, open_id=open_id, user_id=user_id or None
-        )
-        await self.emit(event, why=why)
-
-    async def _revoke_and_note(
-        self, record_id: str, record: UserRecord, began_at: int | None
-    ) -> tuple[str, object]:
-        """Revoke at TikTok, and store the time; return the result and its reason."""
-        ended = await self._revoke(record_id, record)
-        # The record is deleted already. If this note cannot be stored, the webhook asks
-        # TikTok whether the tokens still work.
-        with contextlib.suppress(StoreError):
-            await self.endings.end_revoke(record_id, began_at)
-        return ended
-
-    async def _revoke(self, record_id: str, record: UserRecord) -> tuple[str, object]:
-        """Revoke, if necessary with a refreshed token; return result and reason."""
-        seconds = REVOKE_SECONDS / 2
-        access = record.access_token
-        try:
-            client = await self.client()
-            if record.expires_at <= self.clock() and record.refresh_token:
-                refresh_token = record.refresh_token.reveal()
-                answer = await client.refresh(refresh_token, seconds=seconds)
-                access = answer.access_token
-            await client.revoke(access.reveal(), seconds=seconds)
-        except TikTokError as error:
-            is_refused = (
-                isinstance(error, GrantRevoked) or error.error == "access_token_invalid"
-            )
-            if is_refused and not await self._may_be_refreshing(record_id, record):
-                return GONE, error
-            return FAILED, error
-        return REVOKED, ""
-
-    async def _may_be_refreshing(self, record_id: str, record: UserRecord) -> bool:
-        """Whether a refresh may have replaced a record's tokens at TikTok.
-
-        The refresh drops the new tokens, since the record is deleted: the access stays.
-        """
-        try:
-            return await self.records.attempts.is_under_way(record_id, record)
-        except StoreError:
-            return True
 
 
 def _close_nothing() -> None:

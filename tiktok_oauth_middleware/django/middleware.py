@@ -313,7 +313,7 @@ class TikTokMiddleware:
         if ends != "session" and await self._is_connected(record_id):
             ends = "session"
         if ends == "access":
-            await service.disconnect(record_id)
+            await service.revocation.disconnect(record_id)
         elif ends == "record":
             await service.forget(record_id)
         else:

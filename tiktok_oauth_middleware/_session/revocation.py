@@ -1,0 +1,138 @@
+"""Ends the access to a user's account at TikTok, and the user's record before it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from tiktok_oauth_middleware._core.log import logger
+from tiktok_oauth_middleware.errors import GrantRevoked, StoreError, TikTokError
+from tiktok_oauth_middleware.events import Event
+
+from .shared import Part
+
+if TYPE_CHECKING:
+    from .endings import Endings
+    from .record import UserRecord
+    from .shared import Shared
+
+#: How long to wait for TikTok to confirm a disconnect, in seconds: the user waits too.
+REVOKE_SECONDS = 2.5
+#: How a disconnect ended.
+REVOKED, GONE, FAILED = "revoked", "gone", "failed"
+
+
+class Revocation(Part):
+    """Revokes the access of one TikTok app to its users' accounts."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        endings: Endings,
+        forget: Callable[[str], Awaitable[UserRecord | None]],
+    ) -> None:
+        """Take the notes about ends, and what deletes a record and its connection."""
+        super().__init__(shared)
+        self._endings = endings
+        self._forget = forget
+
+    async def disconnect(self, record_id: str) -> str:
+        """Delete a user's record, then revoke the access at TikTok.
+
+        Returns:
+            `REVOKED`; `GONE` if there was no record, or TikTok had ended the access
+            before; `FAILED` if TikTok did not confirm within `REVOKE_SECONDS`. The
+            record is deleted in each case.
+
+        Raises:
+            StoreError: the store failed before anything was done.
+        """
+        # A caller that is cancelled must not stop it halfway: the record would be
+        # deleted, the access not revoked, and nothing left to revoke it with.
+        return await self._backend.shielded(lambda: self._disconnect(record_id))
+
+    async def _disconnect(self, record_id: str) -> str:
+        began_at = await self._endings.begin_revoke(record_id)
+        ended = await self._forget(record_id)
+        if ended is None:
+            await self._endings.end_revoke(record_id, began_at, was_asked=False)
+            return GONE
+        result, why = await self._revoke_and_note(record_id, ended, began_at)
+        await self._announce(ended.open_id, ended.user_id, result, why)
+        return result
+
+    async def revoke_refused(self, record_id: str, record: UserRecord) -> None:
+        """End a user's access at TikTok with the tokens of a login that was refused.
+
+        TikTok ends all tokens that the user has for this app, so the user's record, if
+        there is one, is deleted.
+
+        Args:
+            record_id: of the user.
+            record: with the new tokens; it is not stored.
+        """
+        await self._backend.shielded(lambda: self._revoke_refused(record_id, record))
+
+    async def _revoke_refused(self, record_id: str, record: UserRecord) -> None:
+        ended = began_at = None
+        why: object
+        try:
+            began_at = await self._endings.begin_revoke(record_id)
+            ended = await self._forget(record_id)
+        except StoreError as error:
+            # TikTok ends the record's tokens, and the next refresh ends its sessions.
+            logger.warning("the record of a refused login was not deleted: %s", error)
+        result, why = await self._revoke_and_note(record_id, record, began_at)
+        user_id = ended.user_id if ended else ""
+        await self._announce(record.open_id, user_id, result, why)
+
+    async def _announce(
+        self, open_id: str, user_id: str, result: str, why: object
+    ) -> None:
+        """Report a disconnect, with the user of the app if the account had one."""
+        event = Event(
+            name="disconnect", reason=result, open_id=open_id, user_id=user_id or None
+        )
+        await self._emit(event, why=why)
+
+    async def _revoke_and_note(
+        self, record_id: str, record: UserRecord, began_at: int | None
+    ) -> tuple[str, object]:
+        """Revoke at TikTok, and store the time; return the result and its reason."""
+        ended = await self._revoke(record_id, record)
+        # The record is deleted already. If this note cannot be stored, the webhook asks
+        # TikTok whether the tokens still work.
+        with contextlib.suppress(StoreError):
+            await self._endings.end_revoke(record_id, began_at)
+        return ended
+
+    async def _revoke(self, record_id: str, record: UserRecord) -> tuple[str, object]:
+        """Revoke, if necessary with a refreshed token; return result and reason."""
+        seconds = REVOKE_SECONDS / 2
+        access = record.access_token
+        try:
+            client = await self._client()
+            if record.expires_at <= self._clock() and record.refresh_token:
+                refresh_token = record.refresh_token.reveal()
+                answer = await client.refresh(refresh_token, seconds=seconds)
+                access = answer.access_token
+            await client.revoke(access.reveal(), seconds=seconds)
+        except TikTokError as error:
+            is_refused = (
+                isinstance(error, GrantRevoked) or error.error == "access_token_invalid"
+            )
+            if is_refused and not await self._may_be_refreshing(record_id, record):
+                return GONE, error
+            return FAILED, error
+        return REVOKED, ""
+
+    async def _may_be_refreshing(self, record_id: str, record: UserRecord) -> bool:
+        """Whether a refresh may have replaced a record's tokens at TikTok.
+
+        The refresh drops the new tokens, since the record is deleted: the access stays.
+        """
+        try:
+            return await self._records.attempts.is_under_way(record_id, record)
+        except StoreError:
+            return True
