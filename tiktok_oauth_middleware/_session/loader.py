@@ -43,7 +43,9 @@ class _Lookup(NamedTuple):
     """One cookie, and when the lookup of its session began."""
 
     value: bytes
-    ticket: Ticket
+    record_id: str
+    #: The hash of the session's secret.
+    digest: str
     #: `SessionCache.changes` before the store was read.
     changes: int
     #: Seconds since 1970.
@@ -82,10 +84,9 @@ class SessionLoader(Part):
         """
         if value in self._dead and self._is_known_dead(value):
             return NoSession.ENDED
-        ticket = self.ticket(value)
-        if ticket is None:
+        lookup = self._lookup(value)
+        if lookup is None:
             return NoSession.FORGED
-        lookup = _Lookup(value, ticket, self._cache.changes, self._clock())
         try:
             cached = await self._found(lookup)
         except _UnreadableError:
@@ -98,9 +99,22 @@ class SessionLoader(Part):
             return cached
         return NoSession.ENDED if self._is_known_dead(value) else NoSession.UNKNOWN
 
+    def _lookup(self, value: bytes) -> _Lookup | None:
+        """Return the lookup of a cookie that begins now; None if it is not genuine."""
+        changes, at = self._cache.changes, self._clock()
+        cached = self._cache.live.get(value)
+        if cached is not None:  # it was verified before
+            named = cached[RECORD_ID], cached[DIGEST]
+        elif (ticket := self._cookies.read(value)) is not None:
+            named = ticket
+        else:
+            return None
+        # Not `_Lookup(...)`: binding the arguments one by one takes twice as long.
+        return tuple.__new__(_Lookup, (value, *named, changes, at))
+
     async def _found(self, lookup: _Lookup) -> CachedSession | None:
         """Return the session; a record is opened only if necessary."""
-        record_id = lookup.ticket.record_id
+        record_id = lookup.record_id
         if self._token_has_expired(lookup) and self._refresh.is_under_way(record_id):
             # The token has expired, and the record has no newer one yet:
             # wait for the refresh that is running in this process.
@@ -150,7 +164,7 @@ class SessionLoader(Part):
                 store could not be written.
             _UnreadableError: there is a record, and no key opens it.
         """
-        record_id, digest = lookup.ticket
+        record_id, digest = lookup.record_id, lookup.digest
         self._warn_of_lost_memory(sealed)
         stored = self._records.open_record(record_id, sealed, lookup.changes, lookup.at)
         if stored is None and sealed is not None:
@@ -158,7 +172,7 @@ class SessionLoader(Part):
         session = stored and self._lifetimes.find_session(stored.record, digest)
         if stored is None or session is None:
             return None
-        cached = self._cached(stored, session, lookup.ticket)
+        cached = self._cached(stored, session, lookup)
         now = self._clock()
         if (
             stored.at <= now < cached[REVALIDATE_UNTIL]
@@ -208,11 +222,10 @@ class SessionLoader(Part):
         self, lookup: _Lookup, stored: VersionedRecord | None
     ) -> CachedSession | None:
         """Return the session of a fresh record, and cache it."""
-        ticket = lookup.ticket
-        session = stored and self._lifetimes.find_session(stored.record, ticket.digest)
+        session = stored and self._lifetimes.find_session(stored.record, lookup.digest)
         if stored is None or session is None:
             return None
-        cached = self._cached(stored, session, ticket)
+        cached = self._cached(stored, session, lookup)
         self._cache.remember(lookup.value, cached, stored.changes)
         return cached
 
@@ -244,7 +257,7 @@ class SessionLoader(Part):
         return stored
 
     def _cached(
-        self, stored: VersionedRecord, session: Session, ticket: Ticket
+        self, stored: VersionedRecord, session: Session, lookup: _Lookup
     ) -> CachedSession:
         # All times count from the start of the read, since the answer may be slow.
         record, at = stored.record, stored.at
@@ -274,8 +287,8 @@ class SessionLoader(Part):
             record.expires_at,
             record.profile,
             record.denied,
-            ticket.record_id,
-            ticket.digest,
+            lookup.record_id,
+            lookup.digest,
             revalidate_until,
             stored.sealed,
             session.logged_in_at,
