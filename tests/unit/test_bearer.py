@@ -317,7 +317,7 @@ class TestOrigin:
         with (
             httpx2.Client(auth=bearer) as client,
             pytest.raises(
-                ConfigurationError, match=r"127\.0\.0\.1:9000 only, where the"
+                ConfigurationError, match=r"only to http://127\.0\.0\.1:9000, the"
             ),
         ):
             client.get(VIDEOS)
