@@ -45,13 +45,15 @@ def _phrases(*phrases: str) -> str:
 
 
 _TEMPLATES = _phrases(
-    "change me", "replace me", "your secret", "your key", "placeholder"
+    "change me", "replace me", "your secret", "your key", "placeholder", "place holder"
 )
 _TEMPLATE = re.compile(rf"{_TEMPLATES}|{_phrases('your client', 'xxxxxx')}")
 _PLACEHOLDERS = re.compile(
-    rf"{_TEMPLATES}|{_phrases('example', 'password', 'insecure', 'xxxxxx')}"
-    # A word of five letters counts only where a word begins.
+    rf"{_TEMPLATES}|{_phrases('example', 'password', 'pass word', 'insecure')}"
+    rf"|{_phrases('xxxxxx')}"
+    # A word of five letters counts only where a word begins, or behind other words.
     rf"|(?<![A-Za-z0-9])(?:{_phrases('dummy')})"
+    r"|(?<![A-Z])Dummy|\A[^A-Z0-9]*dummy|\A[^a-z0-9]*DUMMY"
 )
 _URI_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+/?|/")
 _RULE = re.compile(r"/[^?#%\\\x00-\x1f\x7f]*")
