@@ -190,12 +190,14 @@ def test_closed_during_a_call(store: SQLiteStore) -> None:
     assert store.keys("row") == ["row"]
 
 
-def test_closed_inside_a_call(store: SQLiteStore) -> None:
+@pytest.mark.parametrize("when", ["in_use", "opening"])
+def test_closed_inside_a_call(store: SQLiteStore, when: str) -> None:
     """A signal's handler can close the store inside a call of the same thread."""
 
     def close_inside() -> None:
         store.get("row")
-        with store._local.connection.in_use:
+        held = store._local.connection.in_use if when == "in_use" else store._opening
+        with held:
             store.close()
 
     thread = threading.Thread(target=close_inside, daemon=True)

@@ -98,8 +98,9 @@ class SQLiteStore:
     #: OpenTelemetry's name of the database, for traces.
     db_system: ClassVar[str] = "sqlite"
     renews: ClassVar[bool] = True
-    #: Serializes the opening of files by all stores: see `_make_file`.
-    _opening: ClassVar[threading.Lock] = threading.Lock()
+    #: Serializes the opening of files by all stores: see `_make_file`. A signal's
+    #: handler may close a store while the same thread opens one.
+    _opening: ClassVar[AbstractContextManager[bool]] = threading.RLock()
 
     def __init__(
         self,
@@ -232,7 +233,7 @@ class SQLiteStore:
 
     def after_fork(self) -> None:
         """Start without connections; the parent's stay open and unused."""
-        SQLiteStore._opening = threading.Lock()
+        SQLiteStore._opening = threading.RLock()
         self._begin()
 
     def _swap(self, statement: str, values: tuple[Any, ...]) -> bool:
