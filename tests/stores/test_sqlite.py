@@ -207,6 +207,47 @@ def test_closed_inside_a_call(store: SQLiteStore, when: str) -> None:
     assert store.get("row") is None
 
 
+def test_closed_at_the_end_of_a_write(store: SQLiteStore) -> None:
+    """A write whose connection a signal's handler closes at its end has taken place."""
+    calls = []
+
+    def write(handle: sqlite3.Connection) -> bool:
+        calls.append(handle)
+        handle.execute("DELETE FROM entries").close()
+        handle.close()
+        return True
+
+    assert store._write(write)
+    assert len(calls) == 1
+    assert store.compare_and_set("row", None, b"value", 60)
+
+
+def test_lock_that_nobody_releases(store: SQLiteStore) -> None:
+    """A signal's handler that raises before a lock is released stops no later write."""
+    store._writing.acquire()
+    assert store.compare_and_set("row", None, b"value", 60)
+    assert not store._writing.locked()
+    assert store.compare_and_set("row", b"value", b"new", 60)
+
+
+def test_transaction_that_nobody_ends(store: SQLiteStore, path: Path) -> None:
+    """A transaction that a signal's handler interrupted is rolled back.
+
+    A write of the handler itself fails: with the transaction it might not take place.
+    """
+    assert store.compare_and_set("row", None, b"value", 60)
+    handle = store._local.connection.handle
+    handle.execute("BEGIN IMMEDIATE").close()
+    handle.execute("DELETE FROM entries").close()
+    with store._writing, pytest.raises(StoreError, match="signal"):
+        store.compare_and_set("other", None, b"value", 60)
+    assert store.create_many([("more", b"value", 60)]) == [True]
+    assert store.compare_and_set("other", None, b"value", 60)
+    other = SQLiteStore(path)
+    assert sorted(other.keys("")) == ["more", "other", "row"]
+    other.close()
+
+
 def test_connection_is_closed_with_its_thread(store: SQLiteStore) -> None:
     """A connection is closed when its thread ends."""
     for _ in range(5):

@@ -144,8 +144,9 @@ class PooledConnections(ProcessConnections):
         except queue.Empty:
             message = f"all {_POOL} connections are in use"
             raise ExecutionError(TimeoutError(message)) from None
-        connection, generation = idle.take()
+        connection, generation = None, 0
         try:
+            connection, generation = idle.take()
             if connection is None:
                 connection = _detached(self.engine.raw_connection())
             cursor = connection.cursor()

@@ -21,7 +21,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -237,30 +237,42 @@ class SQLiteStore:
         self._begin()
 
     def _swap(self, statement: str, values: tuple[Any, ...]) -> bool:
-        def swap(handle: sqlite3.Connection) -> bool:
-            with closing(handle.execute(statement, values)) as cursor:
-                return cursor.rowcount == 1
-
-        return self._write(swap)
+        return self._write(partial(_changed, statement, values))
 
     def _write(self, write: Callable[[sqlite3.Connection], T]) -> T:
         """Return the result of `write`, a transaction; it may be called twice."""
         # SQLite serves waiting writers in no order and sleeps between tries, so some
         # would time out: the threads of one process queue for this lock first.
         deadline, writing = time.monotonic() + self._timeout, self._writing
-        if not writing.acquire(timeout=self._timeout):
-            message = "SQLite could not write: other threads took too long"
-            raise StoreError(message)
+        is_in_turn = writing.acquire(timeout=self._timeout)
         try:
-            return self._write_in_turn(write, deadline)
+            done = self._write_by(deadline, write, is_in_turn=is_in_turn)
         finally:
-            writing.release()  # not `self._writing`, which `close` replaces
+            if is_in_turn:
+                writing.release()  # not `self._writing`, which `close` replaces
+        if not is_in_turn:
+            # No thread is writing: a signal's handler raised just before the lock's
+            # holder released it.
+            self._writing = threading.Lock()
+        return done
 
-    def _write_in_turn(
-        self, write: Callable[[sqlite3.Connection], T], deadline: float
+    def _write_by(
+        self,
+        deadline: float,
+        write: Callable[[sqlite3.Connection], T],
+        *,
+        is_in_turn: bool,
     ) -> T:
+        """Return the result of `write`, which waits until a time for other processes.
+
+        Args:
+            deadline: by the monotonic clock.
+            write: as for `_write`.
+            is_in_turn: whether no other thread of this process writes.
+        """
         is_second = False
-        while True:
+        done: list[T] = []
+        while not done:
             try:
                 connection = self._connection()
                 self._check_same_file()
@@ -268,15 +280,19 @@ class SQLiteStore:
                 left = max(0.0, deadline - time.monotonic())
                 handle = connection.handle
                 with connection.in_use, longer_timeout(handle, left):
-                    done = write(handle)
+                    if handle.in_transaction:
+                        _end_interrupted(handle, is_in_turn=is_in_turn)
+                    done.append(write(handle))
                     self._sweep(handle)
             except sqlite3.Error as error:
                 self._drop_after(error)
-                if is_second or not error_name(error).startswith(_WRITE_AGAIN_AFTER):
+                is_over = is_second or not error_name(error).startswith(
+                    _WRITE_AGAIN_AFTER
+                )
+                if is_over and not done:
                     raise_store_error("write", error)
                 is_second = True
-            else:
-                return done
+        return done[0]
 
     def _drop_after(self, error: sqlite3.Error) -> None:
         """Drop this thread's connection after an error that would persist on it.
@@ -376,15 +392,36 @@ class SQLiteStore:
         return found.st_dev, found.st_ino
 
 
+def _end_interrupted(handle: sqlite3.Connection, *, is_in_turn: bool) -> None:
+    """End a transaction of this thread that a signal's handler has interrupted.
+
+    Raises:
+        StoreError: the handler is still running.
+    """
+    if not is_in_turn:
+        message = "SQLite could not write: a signal came during another write"
+        raise StoreError(message)
+    handle.rollback()
+
+
+def _changed(
+    statement: str, values: tuple[Any, ...], handle: sqlite3.Connection
+) -> bool:
+    """Execute a statement; return whether it changed a row."""
+    cursor = handle.execute(statement, values)
+    is_changed = cursor.rowcount == 1
+    # A signal's handler may have closed the store since; the change is on the disk.
+    with suppress(sqlite3.ProgrammingError):
+        cursor.close()
+    return is_changed
+
+
 def _created(rows: list[tuple[Any, ...]], handle: sqlite3.Connection) -> list[bool]:
     """Create rows in one transaction; return which were not there."""
-    created = []
     try:
         handle.execute("BEGIN IMMEDIATE").close()
-        for row in rows:
-            with closing(handle.execute(_CREATE, row)) as cursor:
-                created.append(cursor.rowcount == 1)
-        handle.execute("COMMIT").close()
+        created = [_changed(_CREATE, row, handle) for row in rows]
+        _changed("COMMIT", (), handle)
     except BaseException:  # also after Ctrl-C
         if handle.in_transaction:
             handle.rollback()
