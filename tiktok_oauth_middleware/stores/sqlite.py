@@ -237,7 +237,7 @@ class SQLiteStore:
         self._begin()
 
     def _swap(self, statement: str, values: tuple[Any, ...]) -> bool:
-        return self._write(partial(_changed, statement, values))
+        return self._write(partial(_changes_row, statement, values))
 
     def _write(self, write: Callable[[sqlite3.Connection], T]) -> T:
         """Return the result of `write`, a transaction; it may be called twice."""
@@ -404,7 +404,7 @@ def _end_interrupted(handle: sqlite3.Connection, *, is_in_turn: bool) -> None:
     handle.rollback()
 
 
-def _changed(
+def _changes_row(
     statement: str, values: tuple[Any, ...], handle: sqlite3.Connection
 ) -> bool:
     """Execute a statement; return whether it changed a row."""
@@ -420,8 +420,8 @@ def _created(rows: list[tuple[Any, ...]], handle: sqlite3.Connection) -> list[bo
     """Create rows in one transaction; return which were not there."""
     try:
         handle.execute("BEGIN IMMEDIATE").close()
-        created = [_changed(_CREATE, row, handle) for row in rows]
-        _changed("COMMIT", (), handle)
+        created = [_changes_row(_CREATE, row, handle) for row in rows]
+        _changes_row("COMMIT", (), handle)
     except BaseException:  # also after Ctrl-C
         if handle.in_transaction:
             handle.rollback()
