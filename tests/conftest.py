@@ -34,7 +34,7 @@ from tiktok_oauth_middleware import (
     TikTokOAuthWSGIMiddleware,
     TikTokSettings,
 )
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._session.cookie import record_id

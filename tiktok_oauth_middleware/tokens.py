@@ -16,8 +16,8 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
 
-from ._core.backends.base import run
 from ._core.backends.event_loop import AsyncBackend
+from ._core.backends.one_step import run
 from ._core.backends.threads import ThreadBackend
 from ._core.tracebacks import without_frames
 from ._oauth.user import User, read_profile

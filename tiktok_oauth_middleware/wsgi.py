@@ -23,7 +23,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ._core.app_parts import parts_of
-from ._core.backends.base import run
+from ._core.backends.one_step import run
 from ._core.backends.threads import ThreadBackend
 from ._core.http import Cookie, Headers, Request, Response
 from ._core.without_query import without_query

@@ -24,7 +24,7 @@ from contextlib import closing, suppress
 from statistics import median
 from typing import Any
 
-from tiktok_oauth_middleware._core.backends.base import run as finish
+from tiktok_oauth_middleware._core.backends.one_step import run as finish
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware.testing.server import StandIn
 

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tiktok_oauth_middleware import SQLiteStore, SQLStore, TikTokTokens
-from tiktok_oauth_middleware._core.backends.base import run as finish
+from tiktok_oauth_middleware._core.backends.one_step import run as finish
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._session.cookie import record_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tiktok_oauth_middleware import ConfigurationError, NotSignedIn, TikTokTokens
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._session.connections import MOST_ACCOUNTS
 from tiktok_oauth_middleware._session.cookie import record_id
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from tiktok_oauth_middleware import NotSignedIn, StoreError, TikTokTokens
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.endings import NotedEnds
 from tiktok_oauth_middleware._session.notes import Notes, note_name

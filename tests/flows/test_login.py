@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, StoreError
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.http import Request
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.authorize import read_callback

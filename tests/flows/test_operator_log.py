@@ -14,7 +14,7 @@ import pytest
 
 from tiktok_oauth_middleware import TikTokSettings, events
 from tiktok_oauth_middleware._core import log
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._oauth.client import TikTokClient
 from tiktok_oauth_middleware._oauth.network_failures import FAILURES

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from tiktok_oauth_middleware import TikTokTokens
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware._session.cached_session import RECORD_ID
 from tiktok_oauth_middleware.testing import FakeTikTok

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from tiktok_oauth_middleware import ConfigurationError, SQLiteStore, TikTokTokens
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 from tiktok_oauth_middleware._session import copying

@@ -12,8 +12,8 @@ import httpx2
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, TikTokTokens
-from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._oauth.client import TikTokClient
 from tiktok_oauth_middleware._oauth.user_info import fields_for

@@ -17,8 +17,8 @@ from tiktok_oauth_middleware import (
     TikTokOAuthMiddleware,
     TikTokSettings,
 )
-from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._oauth.client import TikTokClient
 from tiktok_oauth_middleware.errors import TikTokUnavailable

@@ -24,7 +24,7 @@ from tiktok_oauth_middleware import (
     TikTokOAuthMiddleware,
     TikTokOAuthWSGIMiddleware,
 )
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._oauth import ahead, http_clients
 from tiktok_oauth_middleware.errors import TikTokUnavailable
 

@@ -14,8 +14,8 @@ import pytest
 import trio
 
 from tiktok_oauth_middleware import MemoryStore, TikTokOAuthWSGIMiddleware
-from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._oauth import http_clients, user_info
 from tiktok_oauth_middleware._oauth.client import TikTokClient

@@ -25,8 +25,8 @@ import httpx2
 import pytest
 
 from tiktok_oauth_middleware import RedisStore, errors, events
-from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.encryption import derive
 from tiktok_oauth_middleware._core.log import logger

@@ -17,8 +17,8 @@ import tracemalloc
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, TikTokEndpoints
-from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._oauth.answer_limits import ANSWER_LIMIT
 from tiktok_oauth_middleware._oauth.client import TikTokClient

@@ -19,8 +19,8 @@ from tiktok_oauth_middleware import (
     SQLStore,
     StoreError,
 )
-from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 
 from ..support.batches import check_batches

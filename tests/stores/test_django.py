@@ -23,7 +23,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections, models, transaction
 from django.test import TestCase
 
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.stores import open_store

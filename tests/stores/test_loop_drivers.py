@@ -10,7 +10,7 @@ import pytest
 
 from tiktok_oauth_middleware import SQLStore, TikTokSettings
 from tiktok_oauth_middleware.__main__ import main
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._session.cookie import record_id

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware.errors import StoreError
 from tiktok_oauth_middleware.stores.database_errors import ConflictError
 from tiktok_oauth_middleware.stores.table import Rows, Statement

@@ -16,7 +16,7 @@ from tiktok_oauth_middleware import (
     MemoryStore,
     TikTokOAuthWSGIMiddleware,
 )
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._web.guard import guard
 
 from ..conftest import LOGIN, ORIGIN, make_settings

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tiktok_oauth_middleware._core.backends.base import InFlight
+from tiktok_oauth_middleware._core.backends.single_flight import InFlight
 from tiktok_oauth_middleware._core.clocks import SERVER_CLOCK_SKEW, WRONG_CLOCK_SECONDS
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._oauth import user_info

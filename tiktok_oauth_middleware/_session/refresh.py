@@ -24,7 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from tiktok_oauth_middleware._core import jitter
-from tiktok_oauth_middleware._core.backends.base import InFlight
+from tiktok_oauth_middleware._core.backends.single_flight import InFlight
 from tiktok_oauth_middleware._core.leases import LEASE_SECONDS
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._oauth import user_info

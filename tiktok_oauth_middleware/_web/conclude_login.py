@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from tiktok_oauth_middleware._core.backends.base import InFlight
+from tiktok_oauth_middleware._core.backends.single_flight import InFlight
 from tiktok_oauth_middleware._core.clocks import SERVER_CLOCK_SKEW
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._oauth.scopes import split_scopes

@@ -20,7 +20,7 @@ from .responses import DELETED_AT_ONCE
 from .unfinished_login import cause_for_log
 
 if TYPE_CHECKING:
-    from tiktok_oauth_middleware._core.backends.base import Outcome
+    from tiktok_oauth_middleware._core.backends.outcome import Outcome
     from tiktok_oauth_middleware._core.http import Cookie
     from tiktok_oauth_middleware._observe.emit import Emitter
     from tiktok_oauth_middleware.settings.options import TikTokSettings

@@ -29,7 +29,8 @@ from .responses import redirect_with_cookies
 from .unfinished_login import UnfinishedLogins, Visit, cause_for_log
 
 if TYPE_CHECKING:
-    from tiktok_oauth_middleware._core.backends.base import Backend, Outcome
+    from tiktok_oauth_middleware._core.backends.base import Backend
+    from tiktok_oauth_middleware._core.backends.outcome import Outcome
     from tiktok_oauth_middleware._oauth.authorize import Callback
     from tiktok_oauth_middleware._session.connections import Connections
     from tiktok_oauth_middleware._session.record import UserRecord

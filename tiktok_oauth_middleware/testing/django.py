@@ -26,7 +26,7 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse
 from django.test import AsyncClient
 
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
 from tiktok_oauth_middleware._oauth.user import User

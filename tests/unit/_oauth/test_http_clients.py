@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 import httpx2
 import pytest
 
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._oauth.client import TikTokClient
 

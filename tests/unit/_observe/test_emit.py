@@ -7,7 +7,7 @@ from contextvars import copy_context
 
 import pytest
 
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._observe import emit
 from tiktok_oauth_middleware._observe.emit import Emitter

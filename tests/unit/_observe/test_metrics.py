@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, StoreError, TikTokEndpoints
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 from tiktok_oauth_middleware._observe.metrics import (

@@ -17,7 +17,7 @@ from tiktok_oauth_middleware import (
     TikTokEndpoints,
     TikTokTokens,
 )
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._observe import metrics
 from tiktok_oauth_middleware._observe.observed_store import ObservedStore
@@ -720,7 +720,8 @@ def observed(store):
 LOOKS = """
 from opentelemetry import metrics as api, trace
 from tiktok_oauth_middleware import MemoryStore, TikTokEndpoints
-from tiktok_oauth_middleware._core.backends.base import nothing, run
+from tiktok_oauth_middleware._core.backends.base import nothing
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._observe import metrics, observed_store, traces
 from tiktok_oauth_middleware._observe.traces import Traces

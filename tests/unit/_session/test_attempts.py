@@ -7,7 +7,7 @@ import os
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, StoreError
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._session.attempts import Attempts

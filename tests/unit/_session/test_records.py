@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._session.record import UserRecord

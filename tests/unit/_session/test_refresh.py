@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, StoreError
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.leases import LEASE_SECONDS, RENEW_SECONDS
 from tiktok_oauth_middleware._core.secret import Secret

@@ -7,8 +7,8 @@ import logging
 import pytest
 
 from tiktok_oauth_middleware import ConfigurationError, Login, LoginRefused, User
-from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._web.login_decision import (
     LoginDecision,

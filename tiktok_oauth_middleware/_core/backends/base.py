@@ -2,30 +2,25 @@
 
 Every flow is written once, as ``async def``, and awaits only methods of this protocol,
 of the client and of the stores. `AsyncBackend` serves ASGI: it suspends, on asyncio or
-Trio. `ThreadBackend` serves WSGI: its coroutines block and never suspend, so `run`
-finishes a whole flow with one ``send(None)``: no event loop, no thread for each
-request. (Six steps cost 1.4 us that way; an event loop for each request 93, a portal
-thread 68.)
+Trio. `ThreadBackend` serves WSGI: its coroutines block and never suspend, so
+`one_step.run` finishes a whole flow.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import (
     Awaitable,
     Callable,
     Coroutine,
-    Generator,
     Hashable,
     Iterable,
 )
-from functools import partial
-from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from tiktok_oauth_middleware._core.leases import RENEW_SECONDS
 from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
-from tiktok_oauth_middleware.errors import StoreError
+
+from .outcome import Outcome
 
 T = TypeVar("T")
 
@@ -33,90 +28,6 @@ T = TypeVar("T")
 Meanwhile = Callable[[], Awaitable[None]]
 #: Seconds between two calls of a `Meanwhile`.
 MEANWHILE_SECONDS = RENEW_SECONDS
-
-
-def run(flow: Coroutine[Any, Any, T]) -> T:
-    """Finish a coroutine that never suspends, and return its result.
-
-    Raises:
-        RuntimeError: The coroutine suspended, which under WSGI is a bug; the message
-            names the coroutine.
-    """
-    step: Callable[[], Any] = partial(flow.send, None)
-    try:
-        while isinstance(request := step(), AppCodeCall):
-            # Called from here, because no frame of the flow is on the stack.
-            outcome = Outcome(BaseException)
-            with outcome:
-                outcome.value = request.call()
-            step = partial(flow.send, outcome.value)
-            if outcome.error is not None:
-                step = partial(flow.throw, outcome.error)
-            del request, outcome
-    except StopIteration as finished:
-        return finished.value  # type: ignore[no-any-return]
-    awaited = _innermost(flow)
-    flow.close()
-    message = f"{awaited} suspended under WSGI, where nothing can resume it"
-    raise RuntimeError(message)
-
-
-class Outcome:
-    """The value or exception of a block, for another thread or task.
-
-    ``with outcome: outcome.value = call()`` keeps an exception of the given class, and
-    lets others pass.
-    """
-
-    __slots__ = ("_kept", "error", "is_set", "value")
-
-    def __init__(self, kept: type[BaseException]) -> None:
-        self._kept = kept
-        self.is_set = False
-        self.value: Any = None
-        self.error: BaseException | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        if error is not None and not isinstance(error, self._kept):
-            return False
-        self.error, self.is_set = error, True
-        return True
-
-    def get(self) -> Any:
-        """Return the value, or raise the exception that was kept."""
-        if self.error is not None:
-            raise self.error
-        return self.value
-
-
-class AppCodeCall:
-    """Makes `run` call an app's code, without the flow's frames on the stack."""
-
-    __slots__ = ("call",)
-
-    def __init__(self, call: Callable[[], Any]) -> None:
-        self.call = call
-
-    def __await__(self) -> Generator[AppCodeCall, Any, Any]:
-        return (yield self)
-
-
-def _innermost(flow: Any) -> str:
-    """Return the name of the coroutine that a suspended one is waiting in."""
-    while getattr(flow, "cr_await", None) is not None:
-        inner = flow.cr_await
-        if not hasattr(inner, "cr_await"):
-            break
-        flow = inner
-    return getattr(flow, "__qualname__", repr(flow))
 
 
 async def nothing() -> None:
@@ -272,70 +183,6 @@ class Backend(Protocol):
     def is_blocking(self) -> bool:
         """Whether calls block, so that the HTTP client must be a blocking one."""
         ...
-
-
-class InFlight(Exception):
-    """The work is in flight elsewhere, and the caller waits for it no longer."""
-
-
-class SharedCall:
-    """Work that several callers wait for, and its result."""
-
-    __slots__ = ("_began_at", "done", "error", "is_finished", "result", "timer")
-
-    def __init__(self, done: Any) -> None:
-        #: An event of threading or anyio, set at the end, and by the timer.
-        self.done = done
-        #: On asyncio, wakes the callers that wait; they all wait for the same time.
-        self.timer: Any = None
-        self._began_at = time.monotonic()
-        self.is_finished = False
-        self.result: Any = None
-        #: The arguments of a StoreError. The error itself would keep its frames alive.
-        self.error: tuple[Any, ...] | None = None
-
-    async def run(
-        self,
-        work: Callable[[], Coroutine[Any, Any, Any]],
-        at_end: Callable[[], object],
-        afterwards: Callable[[], Awaitable[None]],
-    ) -> None:
-        """Do the work, keep its result, and wake the waiters; then what may be slow.
-
-        Args:
-            work: as of `Backend.single_flight`.
-            at_end: frees the key and sets `done`.
-            afterwards: as of `Backend.single_flight`.
-        """
-        try:
-            try:
-                self.result = await work()
-                self.is_finished = True
-            except StoreError as error:
-                self.error = error.args
-                raise
-            finally:
-                at_end()
-        except GeneratorExit:  # no more awaiting is allowed
-            raise
-        except BaseException:
-            await afterwards()
-            raise
-        await afterwards()
-
-    def left(self, wait: float) -> float:
-        """Return how many of `wait` seconds are left since the work began."""
-        return self._began_at + wait - time.monotonic()
-
-    def has_result(self) -> bool:
-        """Whether the work returned a result, rather than being cancelled or failing.
-
-        Raises:
-            StoreError: The work raised one; this one has the same arguments.
-        """
-        if self.error is not None:
-            raise StoreError(*self.error)
-        return self.is_finished
 
 
 def on_asyncio() -> bool:

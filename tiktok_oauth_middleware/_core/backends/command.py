@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .base import run
 from .event_loop import AsyncBackend
+from .one_step import run
 from .threads import ThreadBackend
 
 if TYPE_CHECKING:

@@ -13,16 +13,9 @@ from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 
 if TYPE_CHECKING:
     import asyncio
-from .base import (
-    MEANWHILE_SECONDS,
-    InFlight,
-    Meanwhile,
-    Outcome,
-    SharedCall,
-    T,
-    nothing,
-    on_asyncio,
-)
+from .base import MEANWHILE_SECONDS, Meanwhile, T, nothing, on_asyncio
+from .outcome import Outcome
+from .single_flight import InFlight, SharedCall
 
 _MOST_THREADS = 40
 

@@ -23,19 +23,11 @@ from typing import Any
 from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 
-from .base import (
-    MEANWHILE_SECONDS,
-    AppCodeCall,
-    InFlight,
-    Meanwhile,
-    Outcome,
-    SharedCall,
-    T,
-    nothing,
-    on_asyncio,
-    run,
-)
+from .base import MEANWHILE_SECONDS, Meanwhile, T, nothing, on_asyncio
 from .deferred_signals import signals
+from .one_step import AppCodeCall, run
+from .outcome import Outcome
+from .single_flight import InFlight, SharedCall
 
 #: A wait is interrupted this often, in seconds: a signal that arrives just before the
 #: main thread blocks does not wake it.

@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 
 from ....support.patience import HANGS

@@ -11,8 +11,8 @@ import anyio.lowlevel
 import pytest
 
 from tiktok_oauth_middleware import StoreError
-from tiktok_oauth_middleware._core.backends.base import InFlight
 from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.single_flight import InFlight
 
 from ....support.patience import HANGS
 

@@ -11,7 +11,8 @@ from functools import partial
 import pytest
 
 from tiktok_oauth_middleware import StoreError
-from tiktok_oauth_middleware._core.backends.base import InFlight, run
+from tiktok_oauth_middleware._core.backends.one_step import run
+from tiktok_oauth_middleware._core.backends.single_flight import InFlight
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 
 from ....support.patience import HANGS

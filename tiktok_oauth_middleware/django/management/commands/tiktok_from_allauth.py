@@ -16,7 +16,7 @@ from typing import Any
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 
-from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.redact import one_line
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.scopes import BASIC_SCOPE
