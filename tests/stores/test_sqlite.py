@@ -248,6 +248,52 @@ def test_transaction_that_nobody_ends(store: SQLiteStore, path: Path) -> None:
     other.close()
 
 
+@pytest.mark.parametrize("use", ["close", "get"])
+def test_used_while_a_connection_is_opened(store, monkeypatch, use):
+    """A signal's handler can use or close the store while its own thread opens it."""
+    found: list[object] = []
+    calls = {"close": store.close, "get": lambda: store.get("row")}
+    usual = module.open_file
+
+    def open_file(*arguments: Any) -> Any:
+        handle = usual(*arguments)
+        if not found:
+            found.append(None)
+            found[0] = calls[use]()
+        return handle
+
+    monkeypatch.setattr(module, "open_file", open_file)
+
+    def swap() -> None:
+        found.append(store.compare_and_set("row", None, b"value", 60))
+
+    thread = threading.Thread(target=swap, daemon=True)
+    thread.start()
+    thread.join(HANGS)
+    assert not thread.is_alive()
+    assert found == [None, True]
+    assert store.get("row") == b"value"
+
+
+def test_used_while_a_file_is_created(store, monkeypatch):
+    """A signal's handler that uses the store while its file is created gets an error.
+
+    Closing the new file would drop the locks of a connection that it had opened.
+    """
+    errors, create = [], os.open
+
+    def opened(*arguments: Any) -> int:
+        with pytest.raises(StoreError, match="being created") as raised:
+            store.get("row")
+        errors.append(raised)
+        return create(*arguments)
+
+    monkeypatch.setattr(os, "open", opened)
+    assert store.compare_and_set("row", None, b"value", 60)
+    assert len(errors) == 1
+    assert store.get("row") == b"value"
+
+
 def test_connection_is_closed_with_its_thread(store: SQLiteStore) -> None:
     """A connection is closed when its thread ends."""
     for _ in range(5):

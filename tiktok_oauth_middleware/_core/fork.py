@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from contextlib import ExitStack
 from typing import Protocol
 
 
@@ -29,8 +30,10 @@ def register_after_fork(forkable: Forkable) -> None:
 
 
 def _call_all() -> None:
-    for forkable in list(_forkable):
-        forkable.after_fork()
+    """Call each ``after_fork``, also after one that raises; Python prints its error."""
+    with ExitStack() as calls:
+        for forkable in list(_forkable):
+            calls.callback(forkable.after_fork)
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork

@@ -219,11 +219,13 @@ class SessionService:
         # Wait for running refreshes: TikTok sends new tokens only once.
         await self.backend.drain(self.refresh.longest)
         client = self.backend.pop_created(self, "client")
-        if client is not None:
-            await client.aclose()
-        if self._owns_store:
-            with contextlib.suppress(StoreError):
-                await self._adapter.close()
+        try:
+            if client is not None:
+                await client.aclose()
+        finally:
+            if self._owns_store:
+                with contextlib.suppress(StoreError):
+                    await self._adapter.close()
 
     # --- how tokens are renewed outside of requests ---------------------------------
 

@@ -195,7 +195,8 @@ class Installation:
 
     def after_fork(self) -> None:
         """Replace the lock, which another thread may have held during the fork."""
-        self._making = threading.Lock()
+        # A signal's handler may need a core while its own thread makes one.
+        self._making = threading.RLock()
 
     def stored_user(self, open_id: str) -> StoredUser | None:
         """Return the stored user without tokens, or None.
@@ -214,7 +215,7 @@ class Installation:
         """Return the core of one kind of request, made when first needed."""
         with self._making:
             if is_async not in self._cores:
-                self._cores[is_async] = self._make(is_async=is_async)
+                self._cores.setdefault(is_async, self._make(is_async=is_async))
             return self._cores[is_async]
 
     def _make(self, *, is_async: bool) -> Core:
@@ -260,7 +261,8 @@ class Installation:
             run(core.service.aclose())
 
 
-_lock = threading.Lock()
+#: A signal's handler may need the installation while its own thread makes it.
+_lock = threading.RLock()
 _found: list[Installation] = []
 
 
@@ -273,7 +275,8 @@ def installation() -> Installation:
     if not _found:
         with _lock:
             if not _found:
-                _found.append(Installation(read_settings(), read_options()))
+                made = Installation(read_settings(), read_options())
+                _found[:] = _found or [made]
     return _found[0]
 
 

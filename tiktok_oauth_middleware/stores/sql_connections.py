@@ -175,7 +175,8 @@ class ConnectionSource:
         self._given: Any = None
         self._by_process: ProcessConnections | None = None
         self._by_loop: dict[Any, LoopConnections] = {}
-        self._making = threading.Lock()
+        # A signal's handler may use the store while its own thread connects.
+        self._making = threading.RLock()
         self._inherited: list[object] = []
         if isinstance(url_or_engine, str):
             try:
@@ -218,7 +219,7 @@ class ConnectionSource:
 
     def after_fork(self) -> None:
         """Drop all connections: a forked worker must not use its parent's."""
-        self._making = threading.Lock()
+        self._making = threading.RLock()
         # Kept, since some drivers send a message when garbage collection finds a
         # connection.
         self._inherited += [self._by_process, self._by_loop]
@@ -242,7 +243,8 @@ class ConnectionSource:
         if self._by_process is None:
             with self._making:
                 if self._by_process is None:
-                    self._by_process = self._made()
+                    made = self._made()
+                    self._by_process = self._by_process or made
         return self._by_process
 
     def _made(self) -> ProcessConnections:
@@ -309,9 +311,11 @@ class ConnectionSource:
         except RuntimeError:  # under Trio, where the blocking connections serve
             loop = None
         connections = self._by_loop.pop(loop, None)
-        if connections is not None:
-            await connections.close()
-        self.close()
+        try:
+            if connections is not None:
+                await connections.close()
+        finally:
+            self.close()
 
 
 def _is_in_a_file(url: Any) -> bool:

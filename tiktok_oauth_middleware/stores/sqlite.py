@@ -21,7 +21,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -99,8 +99,9 @@ class SQLiteStore:
     db_system: ClassVar[str] = "sqlite"
     renews: ClassVar[bool] = True
     #: Serializes the opening of files by all stores: see `_make_file`. A signal's
-    #: handler may close a store while the same thread opens one.
+    #: handler may close or use a store while the same thread opens one.
     _opening: ClassVar[AbstractContextManager[bool]] = threading.RLock()
+    _is_creating: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -226,14 +227,16 @@ class SQLiteStore:
         """
         with self._opening:  # a thread that is connecting now adds its connection first
             found = [reference() for reference in self._open_here.keyrefs()]
-        connections = [connection for connection in found if connection is not None]
         self._begin()
-        for connection in connections:
-            connection.close()
+        with ExitStack() as closing_all:  # also after an error of one
+            for connection in found:
+                if connection is not None:
+                    closing_all.callback(connection.close)
 
     def after_fork(self) -> None:
         """Start without connections; the parent's stay open and unused."""
         SQLiteStore._opening = threading.RLock()
+        SQLiteStore._is_creating = False
         self._begin()
 
     def _swap(self, statement: str, values: tuple[Any, ...]) -> bool:
@@ -356,16 +359,22 @@ class SQLiteStore:
         if self._file is not None:
             self._check_same_file()
             return
-        # O_EXCL never opens an existing file, and no other thread opens the new one
+        # O_EXCL never opens an existing file, and no other call opens the new one
         # before it is closed here. Closing a file drops all locks of this process on
         # it, including SQLite's (howtocorrupt.html, section 2.2).
+        if SQLiteStore._is_creating:
+            message = "a signal's handler used a store whose file was being created"
+            raise StoreError(message)
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
+        SQLiteStore._is_creating = True
         try:
             with suppress(FileExistsError):
                 os.close(os.open(self._path, flags, 0o600))
         except OSError as error:
             message = f"the store's file {self._path} cannot be created"
             raise StoreError(message) from error
+        finally:
+            SQLiteStore._is_creating = False
 
     def _check_same_file(self) -> None:
         """Raise StoreError if the file has vanished or was replaced.

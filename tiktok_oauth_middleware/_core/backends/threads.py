@@ -64,7 +64,8 @@ class ThreadBackend:
         self._shared: weakref.WeakKeyDictionary[Any, dict[str, Any]] = (
             weakref.WeakKeyDictionary()
         )
-        self._making = threading.Lock()
+        # A signal's handler may need an object while its own thread makes one.
+        self._making = threading.RLock()
 
     def adapt_store(self, store: Any) -> StoreAdapter:
         return StoreAdapter(store, None, on_asyncio)
@@ -174,7 +175,7 @@ class ThreadBackend:
         with self._making:
             made = self._shared.setdefault(owner, {})
             if name not in made:
-                made[name] = make()
+                made.setdefault(name, make())
             return made[name]  # type: ignore[no-any-return]
 
     def expect_drain(self) -> None:

@@ -168,7 +168,7 @@ def test_signal_that_is_caught_in_c(backend, handled, tmp_path):
     Python does not know of it: `getsignal` gives the handler that it replaced.
     """
     with (tmp_path / "stacks").open("w") as file:
-        faulthandler.register(signal.SIGALRM, file)
+        faulthandler.register(signal.SIGALRM, file, all_threads=False)
         try:
             after_answer(backend, send)
             send()
