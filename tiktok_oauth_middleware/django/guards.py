@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
+from types import CodeType
 from typing import Any, TypeVar, overload
 
 from asgiref.sync import iscoroutinefunction
@@ -143,15 +144,26 @@ class TikTokRequiredMixin:
 def _ends_dispatch(base: type) -> bool:
     """Whether a base class has a ``dispatch`` that does not call the next class's.
 
-    Not if it derives from the mixin: its author knows what it replaces.
+    Not if it derives from the mixin: its author knows what it replaces. A ``dispatch``
+    that is no function, or that mentions no ``super().dispatch``, counts as one that
+    ends: a wrong guess is an error here, and not an open view.
     """
     method = vars(base).get("dispatch")
     if method is None or issubclass(base, TikTokRequiredMixin):
         return False
     code = getattr(inspect.unwrap(method), "__code__", None)
-    if code is None:
-        return False
-    return "dispatch" not in code.co_names and "__class__" not in code.co_freevars
+    return code is None or not _words_of(code) >= {"super", "dispatch"}
+
+
+def _words_of(code: CodeType) -> set[object]:
+    """Return the names and texts in a function, and in the functions inside it."""
+    found: set[object] = {*code.co_names}
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= _words_of(constant)
+        elif isinstance(constant, str):
+            found.add(constant)
+    return found
 
 
 def _is_computed(value: object) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.http import HttpResponse
@@ -107,6 +109,42 @@ class Api(View):
         return HttpResponse("open")
 
 
+class Preparing:
+    """Calls another method of the next class, and not its dispatch."""
+
+    def dispatch(self, request):
+        super().setup(request)
+        return HttpResponse("open")
+
+
+class Delegating:
+    """Calls the dispatch of another object."""
+
+    def dispatch(self, request):
+        return self.inner.dispatch(request)
+
+
+class Skipping:
+    """Calls Django's dispatch by name, and so leaves the mixin out."""
+
+    def dispatch(self, request):
+        return View.dispatch(self, request)
+
+
+class Partial:
+    dispatch = functools.partialmethod(Api.dispatch)
+
+
+class Later:
+    """Calls the next class's dispatch in a function inside its own."""
+
+    def dispatch(self, request):
+        def call():
+            return super(Later, self).dispatch(request)
+
+        return call()
+
+
 class Calling:
     """A mixin of a project, whose dispatch goes on to the next class."""
 
@@ -124,6 +162,7 @@ class Inner(TikTokRequiredMixin, View):
         (TemplateView, TikTokRequiredMixin),
         (Api, TikTokRequiredMixin, View),
         (Api, Inner),
+        *((each, Inner) for each in (Preparing, Delegating, Skipping, Partial)),
     ],
 )
 def test_the_mixin_behind_a_class_that_answers(bases):
@@ -138,6 +177,7 @@ def test_the_mixin_behind_a_class_that_answers(bases):
         (Inner, TemplateView),
         (TemplateView, Inner),
         (Calling, TikTokRequiredMixin, View),
+        (Later, TikTokRequiredMixin, View),
         (LoginRequiredMixin, Inner),
         (method_decorator(csrf_exempt, name="dispatch")(type("Inner", (Inner,), {})),),
         (type("Own", (Inner,), {"dispatch": Api.dispatch}),),
