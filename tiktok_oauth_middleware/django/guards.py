@@ -152,15 +152,15 @@ def _ends_dispatch(base: type) -> bool:
     if method is None or issubclass(base, TikTokRequiredMixin):
         return False
     code = getattr(inspect.unwrap(method), "__code__", None)
-    return code is None or not _words_of(code) >= {"super", "dispatch"}
+    return code is None or not _names_in(code) >= {"super", "dispatch"}
 
 
-def _words_of(code: CodeType) -> set[object]:
+def _names_in(code: CodeType) -> set[object]:
     """Return the names and texts in a function, and in the functions inside it."""
     found: set[object] = {*code.co_names}
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            found |= _words_of(constant)
+            found |= _names_in(constant)
         elif isinstance(constant, str):
             found.add(constant)
     return found
