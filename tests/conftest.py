@@ -200,6 +200,11 @@ class World:
     #: Further options of the middleware.
     further: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def middleware(self) -> Any:
+        """The middleware; under WSGI it is inside of the app, which is Flask's."""
+        return self.app.wsgi_app if self.interface == "wsgi" else self.app
+
     def start(self) -> World:
         """Build the middleware and the app again, as a restart does."""
         options: dict[str, Any] = {
@@ -488,11 +493,6 @@ def gate() -> Iterator[Gate]:
     made.open()
 
 
-@pytest.fixture
-def meddled(settings: TikTokSettings, clock: Clock) -> MeddledTikTok:
-    return MeddledTikTok.for_settings(settings, clock=clock)  # type: ignore[return-value]
-
-
 def another_service(world: World) -> SessionService:
     """Return the service of another process of this app, with the same store."""
     return SessionService(
@@ -526,7 +526,7 @@ def interface(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def tiktok(settings: TikTokSettings, clock: Clock) -> FakeTikTok:
-    return FakeTikTok.for_settings(settings, clock=clock)
+    return MeddledTikTok.for_settings(settings, clock=clock)
 
 
 @pytest.fixture
@@ -544,6 +544,40 @@ def world(
 @pytest.fixture
 def browser(world: World) -> Browser:
     return world.browser()
+
+
+@pytest.fixture(scope="module")
+def provided() -> Iterator[tuple[Any, Any]]:
+    """Return the SDK's exporter and a faulty processor; a process has one provider."""
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import (
+        InMemorySpanExporter,
+    )
+
+    from .support.spans import Faulty
+
+    provider = trace.get_tracer_provider()
+    if not isinstance(provider, TracerProvider):
+        provider = TracerProvider(shutdown_on_exit=False)
+        trace.set_tracer_provider(provider)
+    exporter, faulty = InMemorySpanExporter(), Faulty()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    provider.add_span_processor(faulty)
+    yield exporter, faulty
+    # The provider stays, and would collect the spans of all later tests.
+    exporter.shutdown()
+    exporter.clear()
+
+
+@pytest.fixture
+def exporter(provided: tuple[Any, Any]) -> Iterator[Any]:
+    """Return an exporter without spans, which collects those of this test."""
+    made, faulty = provided
+    made.clear()
+    yield made
+    faulty.raises = ""
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -21,7 +21,7 @@ def store(clock):
 def button_of(world, browser=None, **options):
     """Return the button that a request's `TikTokAuth` gives."""
     seen = []
-    app = world.app.wsgi_app if world.interface == "wsgi" else world.app
+    app = world.middleware
     inner = app.app
 
     def wsgi(environ, start_response):

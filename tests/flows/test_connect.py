@@ -440,7 +440,7 @@ def test_connect_url(site):
     """`TikTokAuth.connect_url` returns the connect path with the path to return to."""
     from tiktok_oauth_middleware.auth import TikTokAuth
 
-    mounted = site.app.wsgi_app if site.interface == "wsgi" else site.app
+    mounted = site.middleware
     auth = TikTokAuth.of(None, mounted._core.mount_points.at(""))
     assert auth.connect_url() == CONNECT
     url = auth.connect_url(next="/x?y=1", scopes=["video.upload"])

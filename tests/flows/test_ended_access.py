@@ -16,8 +16,8 @@ from tiktok_oauth_middleware._session.notes import Notes, note_name
 
 from ..conftest import kept, make_settings
 from ..support.app_users import connect, connecting, sign_in
-from .test_events import Breakable
-from .test_webhooks import HOOK, deliver, withdrawal
+from ..support.deliveries import HOOK, deliver_body, withdrawal
+from ..support.every_event import Breakable
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def ends(world, tokens, how):
             tokens.disconnect(open_id)
         else:
             headers, body = world.tiktok.disconnect()
-            assert deliver(world, body, dict(headers)) == 200
+            assert deliver_body(world, body, dict(headers)) == 200
 
     return end
 
@@ -145,7 +145,7 @@ def test_unfinished_revoke(world, tokens, meanwhile, also):
         began.append(run(noted.begin_revoke(name)))
         if also == "withdrawal":
             body = withdrawal(world, world.tiktok.people[0].open_id)
-            assert deliver(world, body) == 200
+            assert deliver_body(world, body) == 200
         if also == "revoke":
             run(noted.end_revoke(name, run(noted.begin_revoke(name))))
 

@@ -7,7 +7,6 @@ import json
 import logging
 import re
 from types import SimpleNamespace
-from typing import get_args
 from urllib.parse import parse_qs, urlsplit
 
 import anyio.lowlevel
@@ -15,11 +14,10 @@ import pytest
 
 from tiktok_oauth_middleware import (
     ConfigurationError,
-    MemoryStore,
     StoreError,
     TikTokOAuthWSGIMiddleware,
 )
-from tiktok_oauth_middleware.events import EVENTS, Event, EventName
+from tiktok_oauth_middleware.events import EVENTS, Event
 
 from ..conftest import (
     API,
@@ -27,37 +25,16 @@ from ..conftest import (
     START,
     make_settings,
 )
-from ..support.app_users import connect, connecting, sign_in
+from ..support.deliveries import HOOK, deliver
+from ..support.every_event import DISCONNECT, LIFE, NAMES, Breakable, everything
 
 SESSION = "__Host-tiktok"
-LIFE = 7200
-HOOK = "/hook"
-DISCONNECT = "/disconnect"
-#: The names in the docstring of `Event`.
-NAMES = set(get_args(EventName))
 EVENT = Event(name="", reason="", open_id=None, scopes=frozenset(), reference="")
-
-
-class Breakable(MemoryStore):
-    """A store that fails on demand."""
-
-    is_broken = False
-
-    def get(self, key):
-        if self.is_broken:
-            raise StoreError("broken by the test")
-        return super().get(key)
 
 
 @pytest.fixture
 def store(clock):
     return Breakable(clock=clock)
-
-
-@pytest.fixture
-def tiktok(meddled):
-    meddled.access_lifetime = LIFE
-    return meddled
 
 
 @pytest.fixture
@@ -70,12 +47,6 @@ def signed_in(browser, world):
     browser.log_in()
     world.events.clear()
     return browser
-
-
-def deliver(world, event, open_id, content=None, **headers):
-    signed, body = world.tiktok.webhook(event, open_id, content)
-    client = world.browser().client
-    return client.post(HOOK, content=body, headers={**signed, **headers})
 
 
 #: The fields with TikTok's error, which `TestTikTok` tests.
@@ -352,54 +323,6 @@ class TestLeaving:
         assert event.reference
         reason = "store_error"
         assert same(event, name=reason, reason=reason, reference=reference)
-
-
-def everything(world, browser=None):
-    """Make requests that cause every event; return the browsers."""
-    tiktok = world.tiktok
-    browser, other = browser or world.browser(), world.browser()
-    browser.log_in(deny=True)
-    callback = browser.consent(browser.begin())
-    assert other.get(callback).status_code == 400
-    cookies = browser.cookies()
-    assert browser.get(callback).status_code == 303
-    world.clock.advance(61)
-    assert world.browser(**cookies).get(callback).status_code == 400
-    assert browser.signed_in
-    tiktok.fail("token", error="server_error")
-    world.clock.advance(LIFE)
-    assert browser.signed_in
-    tiktok.change = lambda answer: answer.update(scope="user.info.basic")
-    world.clock.advance(100)
-    assert browser.me()["token"]
-    tiktok.change = None
-    world.store.is_broken = True
-    world.clock.advance(2)
-    assert browser.get("/who", headers=API).status_code == 503
-    assert browser.get("/private").status_code == 503
-    world.store.is_broken = False
-    assert browser.get("/videos").status_code == 303
-    assert browser.log_in("?scopes=user.info.stats&next=//evil").status_code == 303
-    assert browser.get("/upload", headers=API).status_code == 403
-    assert browser.log_out().status_code == 303
-    other.log_in()
-    tiktok.fail("revoke", status=500)
-    assert other.post(DISCONNECT).status_code == 502
-    other.log_in()
-    tiktok.fail("token", error="invalid_grant")
-    world.clock.advance(LIFE)
-    assert not other.signed_in
-    other.log_in()
-    open_id = tiktok.people[0].open_id
-    assert deliver(world, "authorization.removed", open_id).status_code == 200
-    assert deliver(world, "video.upload.failed", open_id).status_code == 200
-    bad = {"tiktok-signature": "t=1,s=2"}
-    assert deliver(world, "video.upload.failed", open_id, **bad).status_code == 401
-    user = connecting(world).browser()
-    sign_in(user, "user-1")
-    assert connect(user, deny=True).status_code == 403
-    assert connect(user).status_code == 303
-    return browser, other
 
 
 class TestCallback:

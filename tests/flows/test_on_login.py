@@ -28,8 +28,8 @@ from tiktok_oauth_middleware import (
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
 from ..conftest import LOGIN, ORIGIN, PAGE, kept, make_settings, query_of
+from ..support.deliveries import HOOK, deliver_body
 from ..support.links import link_for, with_links
-from .test_webhooks import HOOK, deliver
 
 SESSION = "__Host-tiktok"
 TEXT = "Only people with an invitation can sign up."
@@ -255,7 +255,7 @@ class TestSlow:
         browser = world.with_settings(webhook_path=HOOK).browser()
         browser.log_in()
         [(headers, body)] = sent
-        assert deliver(world, body, headers) == 200
+        assert deliver_body(world, body, headers) == 200
         assert not browser.signed_in
 
 
@@ -441,7 +441,7 @@ class TestRevokes:
         browser = decided.browser()
         browser.log_in()
         [(headers, body)] = decided.tiktok.webhooks
-        assert deliver(decided, body, headers) == 200
+        assert deliver_body(decided, body, headers) == 200
         assert browser.signed_in
 
 

@@ -30,8 +30,9 @@ from tiktok_oauth_middleware.errors import (
 from tiktok_oauth_middleware.events import EventName
 
 from ..conftest import API, CALLBACK, make_settings
+from ..support.deliveries import HOOK, deliver
+from ..support.every_event import DISCONNECT, LIFE, Breakable, everything
 from ..support.ports import free_port
-from .test_events import DISCONNECT, HOOK, LIFE, Breakable, deliver, everything
 
 LOG_ID = "202601010101010101301300620725FFA2"
 
@@ -39,12 +40,6 @@ LOG_ID = "202601010101010101301300620725FFA2"
 @pytest.fixture
 def store(clock):
     return Breakable(clock=clock)
-
-
-@pytest.fixture
-def tiktok(meddled):
-    meddled.access_lifetime = LIFE
-    return meddled
 
 
 @pytest.fixture
@@ -575,7 +570,7 @@ class TestFailingReceiver:
             case "meter":
                 meter = SimpleNamespace(count=fail, count_error=fail)
                 world.start()
-                app = world.app if world.interface != "wsgi" else world.app.wsgi_app
+                app = world.middleware
                 app._core._emit._meter = meter
             case "callback":
                 world.events = SimpleNamespace(append=fail)

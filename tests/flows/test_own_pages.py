@@ -18,7 +18,7 @@ from tiktok_oauth_middleware import (
 )
 
 from ..conftest import API, CALLBACK, LOGIN, LOGOUT, PAGE, make_settings
-from .test_events import Breakable
+from ..support.every_event import Breakable
 
 DISCONNECT = "/disconnect"
 GERMAN = {

@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sqlite3
 import time
-from typing import Any
 
 import httpx2
 import pytest
 
-from tiktok_oauth_middleware import SQLiteStore, TikTokOAuthWSGIMiddleware
 from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import LOGIN, ORIGIN, Clock, make_settings
+from ..support.app_process import log_in, options_for, wrap
 from ..support.patience import HANGS
 from ..support.processes import context
 
 PROCESSES = 8
 ROUNDS = 50
-#: Seconds: eight processes on a busy machine wait for one file, and for TikTok.
-PATIENCE = 60
 LIFE = 7200
-
-
-def app(environ, start_response):
-    auth = environ["tiktok.auth"]
-    token = auth.token
-    start_response("200 OK", [("content-type", "application/json")])
-    return [json.dumps([auth.is_authenticated, token and token.access_token]).encode()]
-
-
-def wrap(options: dict[str, Any], path: str, clock: Any) -> Any:
-    from tiktok_oauth_middleware import TikTokEndpoints
-
-    endpoints = TikTokEndpoints(**options["endpoints"])
-    settings = make_settings(**{**options, "endpoints": endpoints})
-    store = SQLiteStore(path, clock=clock, timeout=PATIENCE)
-    return TikTokOAuthWSGIMiddleware(app, settings, store=store, clock=clock)
 
 
 def worker(options, path, now, cookie, barrier, answers):
@@ -58,32 +38,6 @@ def worker(options, path, now, cookie, barrier, answers):
         barrier.wait(HANGS)
     client.close()
     wrapped.close()
-
-
-def options_for(stand_in) -> dict[str, Any]:
-    endpoints = stand_in.endpoints
-    return {
-        "secret_keys": ["gV7mQ2xLpR9sTzBn4KcW8yJf3HdA6uEo"],
-        "session_idle": 30 * 86400,
-        "timeout": PATIENCE,
-        "endpoints": {
-            "authorize": endpoints.authorize,
-            "token": endpoints.token,
-            "revoke": endpoints.revoke,
-            "user_info": endpoints.user_info,
-        },
-    }
-
-
-def log_in(wrapped, fake) -> str:
-    """Log in through the interface; return the Cookie header of the session."""
-    with httpx2.Client(
-        transport=httpx2.WSGITransport(wrapped), base_url=ORIGIN
-    ) as client:
-        url = client.get(LOGIN).headers["location"]
-        response = client.get(fake.consent(url))
-        assert response.status_code == 303, response.text
-        return "; ".join(f"{c.name}={c.value}" for c in client.cookies.jar)
 
 
 @pytest.mark.parametrize("expired", [False, True], ids=["still valid", "expired"])

@@ -26,9 +26,9 @@ from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import API, ORIGIN, Clock, World, kept, make_settings
+from ..support.app_process import log_in, options_for, wrap
 from ..support.patience import HANGS
 from ..support.processes import context
-from .test_processes import log_in, options_for, wrap
 
 HOUR = 3600
 DAY = 86400

@@ -45,12 +45,6 @@ def store(request, tmp_path, clock):
 
 
 @pytest.fixture
-def tiktok(meddled):
-    meddled.access_lifetime = LIFE
-    return meddled
-
-
-@pytest.fixture
 def signed_in(browser):
     browser.log_in()
     return browser

@@ -64,7 +64,7 @@ def jobs(request, world):
 def session_id_of(world, visitor):
     """Return `auth.session_id` of a visitor's requests."""
     seen = []
-    app = world.app.wsgi_app if world.interface == "wsgi" else world.app
+    app = world.middleware
     before = app.app
     if world.interface == "wsgi":
 

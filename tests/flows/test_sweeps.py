@@ -31,9 +31,9 @@ from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import ORIGIN, Clock, kept, make_settings
+from ..support.app_process import options_for
 from ..support.patience import HANGS
 from ..support.processes import context
-from .test_processes import options_for
 
 HOUR = 3600
 DAY = 86400

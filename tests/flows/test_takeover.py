@@ -34,9 +34,9 @@ from tiktok_oauth_middleware.testing.fake import ConnectionLost
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import ORIGIN, Clock, make_settings
+from ..support.app_process import log_in, options_for
 from ..support.patience import HANGS
 from ..support.processes import context
-from .test_processes import log_in, options_for
 
 LIFE = 7200
 

@@ -20,11 +20,10 @@ from tiktok_oauth_middleware._oauth.webhook_delivery import (
     RETRIED_SECONDS,
 )
 from tiktok_oauth_middleware.testing import FakeTikTok
-from tiktok_oauth_middleware.testing.wire import signature as sign_webhook
 
 from ..conftest import World, flask_app, kept
+from ..support.deliveries import HOOK, deliver_body, signed, withdrawal
 
-HOOK = "/hook"
 DISCONNECT = "/auth/tiktok/disconnect"
 REMOVED = "authorization.removed"
 
@@ -45,33 +44,6 @@ def person(world):
     return world.tiktok.people[0].open_id
 
 
-def signed(world, body, at=None, secret=None):
-    """Return the headers of a body that TikTok signed now, or at the time `at`."""
-    secret = secret or world.settings.client_secret
-    at = int(world.clock()) if at is None else at
-    return {"tiktok-signature": sign_webhook(body, secret, at)}
-
-
-def withdrawal(world, open_id, **changes):
-    """Return the body of a withdrawal that the stand-in does not know of."""
-    delivery = {
-        "client_key": world.settings.client_key,
-        "event": REMOVED,
-        "create_time": int(world.clock()),
-        "user_openid": open_id,
-        "content": json.dumps({"reason": changes.pop("reason", 1)}),
-        **changes,
-    }
-    return json.dumps({k: v for k, v in delivery.items() if v is not None}).encode()
-
-
-def deliver(world, body, headers=None):
-    """Deliver a webhook; return the status of the answer."""
-    headers = signed(world, body) if headers is None else headers
-    client = world.browser().client
-    return client.post(HOOK, content=body, headers=headers).status_code
-
-
 def names(world):
     return [event.name for event in world.events]
 
@@ -89,7 +61,7 @@ class TestEcho:
         browser.log_in()
         before = kept(world)
         world.events.clear()
-        assert deliver(world, body, headers) == 200
+        assert deliver_body(world, body, headers) == 200
         assert browser.signed_in
         assert kept(world).access_token == before.access_token
         assert names(world) == []
@@ -101,7 +73,7 @@ class TestEcho:
         world.clock.advance(5)
         browser.log_in()
         world.clock.advance(120)
-        assert deliver(world, withdrawal(world, person, reason=5)) == 200
+        assert deliver_body(world, withdrawal(world, person, reason=5)) == 200
         assert browser.signed_in
 
     def test_needs_no_answer(self, browser, world):
@@ -114,7 +86,7 @@ class TestEcho:
         world.clock.advance(2)
         browser.log_in()
         world.tiktok.fail("user_info", status=503, times=99)
-        assert deliver(world, body, headers) == 200
+        assert deliver_body(world, body, headers) == 200
         assert browser.signed_in
 
     def test_by_a_job(self, browser, world, person):
@@ -131,7 +103,7 @@ class TestEcho:
         [(headers, body)] = world.tiktok.webhooks
         world.clock.advance(10)
         browser.log_in()
-        assert deliver(world, body, headers) == 200
+        assert deliver_body(world, body, headers) == 200
         assert browser.signed_in
 
     def test_revoked_elsewhere(self, browser, world, person):
@@ -140,7 +112,7 @@ class TestEcho:
         """
         browser.log_in()
         world.clock.advance(3600)
-        assert deliver(world, withdrawal(world, person, reason=5)) == 200
+        assert deliver_body(world, withdrawal(world, person, reason=5)) == 200
         assert not browser.signed_in
         assert kept(world) is None
 
@@ -153,7 +125,7 @@ class TestEcho:
         world.clock.advance(10)
         browser.log_in()
         world.clock.advance(3600)
-        assert deliver(world, withdrawal(world, person, reason=5)) == 200
+        assert deliver_body(world, withdrawal(world, person, reason=5)) == 200
         assert not browser.signed_in
 
     def test_nothing_left(self, browser, world):
@@ -162,7 +134,7 @@ class TestEcho:
         browser.post(DISCONNECT)
         world.events.clear()
         [(headers, body)] = world.tiktok.webhooks
-        assert deliver(world, body, headers) == 200
+        assert deliver_body(world, body, headers) == 200
         assert names(world) == []
 
 
@@ -176,7 +148,7 @@ class TestSettledByAsking:
         headers, body = world.tiktok.disconnect()
         world.clock.advance(after)
         browser.log_in()
-        assert deliver(world, body, headers) == 200
+        assert deliver_body(world, body, headers) == 200
         assert browser.signed_in
 
     @pytest.mark.parametrize("after", [0, 1, 59, 60])
@@ -185,7 +157,7 @@ class TestSettledByAsking:
         browser.log_in()
         world.clock.advance(after)
         headers, body = world.tiktok.disconnect()
-        assert deliver(world, body, headers) == 200
+        assert deliver_body(world, body, headers) == 200
         assert not browser.signed_in
         assert kept(world) is None
         assert names(world)[-1] == "withdrawal"
@@ -195,7 +167,7 @@ class TestSettledByAsking:
         """TikTok's answer decides and not the times, whichever clock is ahead."""
         browser.log_in()
         body = withdrawal(world, person, create_time=int(world.clock()) + behind)
-        assert deliver(world, body) == 200
+        assert deliver_body(world, body) == 200
         assert browser.signed_in
 
     def test_no_answer(self, browser, world):
@@ -206,9 +178,9 @@ class TestSettledByAsking:
         headers, body = world.tiktok.disconnect()
         world.tiktok.fail("user_info", status=503, times=2)
         for _ in range(2):
-            assert deliver(world, body, headers) == 503
+            assert deliver_body(world, body, headers) == 503
             assert kept(world) is not None
-        assert deliver(world, body, headers) == 200
+        assert deliver_body(world, body, headers) == 200
         assert kept(world) is None
         assert names(world).count("withdrawal") == 1
 
@@ -230,7 +202,7 @@ class TestSettledByAsking:
         """A token without the scope for the profile counts as working."""
         browser.log_in()
         world.tiktok.fail("user_info", error=code, status=status)
-        assert deliver(world, withdrawal(world, person)) == 200
+        assert deliver_body(world, withdrawal(world, person)) == 200
         assert browser.signed_in
 
     def test_without_the_basic_scope(self, browser, world, person):
@@ -240,7 +212,7 @@ class TestSettledByAsking:
         world.with_settings(scopes=["video.list"], optional_scopes=[])
         browser = world.browser()
         browser.log_in()
-        assert deliver(world, withdrawal(world, person)) == 200
+        assert deliver_body(world, withdrawal(world, person)) == 200
         assert browser.signed_in
 
     @pytest.mark.parametrize("error", ["invalid_params", "unheard_of"])
@@ -248,7 +220,7 @@ class TestSettledByAsking:
         """An error that says nothing about the token leaves the login undecided."""
         browser.log_in()
         world.tiktok.fail("user_info", error=error, status=400)
-        assert deliver(world, withdrawal(world, person)) == 503
+        assert deliver_body(world, withdrawal(world, person)) == 503
         assert kept(world) is not None
 
     @pytest.mark.parametrize("at", [None, 0, "soon", 10**15, -5])
@@ -256,18 +228,18 @@ class TestSettledByAsking:
         """Without a usable time TikTok is asked, however old the login is."""
         browser.log_in()
         world.clock.advance(3600)
-        assert deliver(world, withdrawal(world, person, create_time=at)) == 200
+        assert deliver_body(world, withdrawal(world, person, create_time=at)) == 200
         assert browser.signed_in
         world.tiktok.provider.remove(person)
         body = withdrawal(world, person, create_time=at, again=1)
-        assert deliver(world, body) == 200
+        assert deliver_body(world, body) == 200
         assert not browser.signed_in
 
     def test_future_time(self, browser, world, person):
         """A webhook's time in the future is not compared with a login's."""
         browser.log_in()
         body = withdrawal(world, person, create_time=int(world.clock()) + 10**6)
-        assert deliver(world, body) == 200
+        assert deliver_body(world, body) == 200
         assert browser.signed_in
 
     def test_expired_token(self, browser, world, person):
@@ -279,7 +251,7 @@ class TestSettledByAsking:
         at = int(world.clock())
         world.clock.advance(3660)
         body = withdrawal(world, person, create_time=at)
-        assert deliver(world, body) == 200
+        assert deliver_body(world, body) == 200
         assert browser.signed_in
         assert world.count("refresh_token") == 1
 
@@ -289,7 +261,7 @@ class TestSettledByAsking:
         browser.log_in()
         headers, body = world.tiktok.disconnect()
         world.clock.advance(3660)
-        assert deliver(world, body, headers) == 200
+        assert deliver_body(world, body, headers) == 200
         assert kept(world) is None
         assert names(world)[-1] == "withdrawal"
 
@@ -300,7 +272,7 @@ class TestSettledByAsking:
         headers, body = world.tiktok.disconnect()
         world.clock.advance(3660)
         world.tiktok.fail("token", status=503)
-        assert deliver(world, body, headers) == 503
+        assert deliver_body(world, body, headers) == 503
         assert kept(world) is not None
 
 
@@ -314,7 +286,7 @@ class TestByTime:
         browser.log_in()
         world.clock.advance(61)
         world.tiktok.fail("user_info", status=503, times=99)
-        assert deliver(world, withdrawal(world, person)) == 200
+        assert deliver_body(world, withdrawal(world, person)) == 200
         assert kept(world) is None
 
     def test_new_login(self, browser, world):
@@ -324,7 +296,7 @@ class TestByTime:
         world.clock.advance(61)
         browser.log_in()
         world.tiktok.fail("user_info", status=503, times=99)
-        assert deliver(world, body, headers) == 200
+        assert deliver_body(world, body, headers) == 200
         assert browser.signed_in
 
     @pytest.mark.parametrize("unit", [1, 1000])
@@ -335,7 +307,7 @@ class TestByTime:
         browser.log_in()
         body = withdrawal(world, person, create_time=at * unit)
         headers = signed(world, body, at * unit)
-        assert deliver(world, body, headers) == 200
+        assert deliver_body(world, body, headers) == 200
         assert browser.signed_in
 
     @pytest.mark.parametrize("unit", [1, 1000])
@@ -345,7 +317,7 @@ class TestByTime:
         world.clock.advance(200)
         at = int(world.clock()) * unit
         body = withdrawal(world, person, create_time=at)
-        assert deliver(world, body, signed(world, body, at)) == 200
+        assert deliver_body(world, body, signed(world, body, at)) == 200
         assert not browser.signed_in
 
 
@@ -358,7 +330,7 @@ class TestRetried:
         headers, body = world.tiktok.disconnect()
         world.with_settings(session_idle=30 * 86400)
         world.clock.advance(late)
-        assert deliver(world, body, headers) == 200
+        assert deliver_body(world, body, headers) == 200
         assert kept(world) is None
 
     def test_too_late(self, browser, world):
@@ -367,7 +339,7 @@ class TestRetried:
         world.clock.advance(100)
         headers, body = world.tiktok.disconnect()
         world.clock.advance(72 * 3600 + 301)
-        assert deliver(world, body, headers) == 401
+        assert deliver_body(world, body, headers) == 401
 
     def test_signed_again(self, browser, world):
         """A webhook that TikTok signs again for each delivery is processed once."""
@@ -375,7 +347,7 @@ class TestRetried:
         world.clock.advance(100)
         headers, body = world.tiktok.disconnect()
         for _ in range(3):
-            assert deliver(world, body, signed(world, body)) == 200
+            assert deliver_body(world, body, signed(world, body)) == 200
             world.clock.advance(3600)
         assert names(world).count("withdrawal") == 1
 
@@ -385,7 +357,7 @@ class TestRetried:
         headers, body = world.tiktok.disconnect()
         world.clock.advance(86400)
         browser.log_in()
-        assert deliver(world, body, headers) == 200
+        assert deliver_body(world, body, headers) == 200
         assert browser.signed_in
 
     @pytest.mark.parametrize("late", [301, 86400])
@@ -393,7 +365,7 @@ class TestRetried:
         """Any other event is accepted for five minutes."""
         headers, body = world.tiktok.webhook("video.publish.completed", "someone")
         world.clock.advance(late)
-        assert deliver(world, body, headers) == 401
+        assert deliver_body(world, body, headers) == 401
 
 
 class Interrupted(MemoryStore):
@@ -463,7 +435,7 @@ class TestCheckedRecord:
         world.clock.advance(after)
         other = self.beside(world)
         world.store.before_delete = other.log_in
-        assert deliver(world, body, headers) == 200
+        assert deliver_body(world, body, headers) == 200
         assert world.store.before_delete is None
         assert other.signed_in
 
@@ -477,7 +449,7 @@ class TestCheckedRecord:
         other = self.beside(world)
         other.client.cookies.update(browser.client.cookies)
         world.store.before_delete = other.me
-        assert deliver(world, body, headers) == 200
+        assert deliver_body(world, body, headers) == 200
         assert kept(world) is None
 
 
@@ -489,7 +461,7 @@ class TestContent:
         """Content given as an object is read like JSON in a string."""
         browser.log_in()
         world.clock.advance(100)
-        assert deliver(world, withdrawal(world, person, content=content)) == 200
+        assert deliver_body(world, withdrawal(world, person, content=content)) == 200
         assert not browser.signed_in
         assert world.events[-1].details == {
             "event": REMOVED,
@@ -503,7 +475,7 @@ class TestContent:
         """A withdrawal counts even if its content is not an object."""
         browser.log_in()
         world.clock.advance(100)
-        assert deliver(world, withdrawal(world, person, content=content)) == 200
+        assert deliver_body(world, withdrawal(world, person, content=content)) == 200
         assert not browser.signed_in
 
     @pytest.mark.parametrize("user", ["7528370655977505848", 7528370655977505848])
@@ -517,7 +489,7 @@ class TestContent:
             "content": '{"reason": "testing Webhook"}',
         }
         body = json.dumps(delivery).encode()
-        assert deliver(world, body) == 200
+        assert deliver_body(world, body) == 200
         [event] = world.events
         assert (event.name, event.reason) == ("webhook", "tiktok.ping")
         assert event.open_id == "7528370655977505848"
@@ -544,7 +516,7 @@ class TestSignature:
         body = withdrawal(world, person)
         t, _, s = signed(world, body)["tiktok-signature"].partition(",")
         header = written.format(t=t[2:], s=s[2:], S=s[2:].upper())
-        assert deliver(world, body, {"tiktok-signature": header}) == 200
+        assert deliver_body(world, body, {"tiktok-signature": header}) == 200
         assert not browser.signed_in
 
 
@@ -575,19 +547,21 @@ class TestRotation:
         browser.log_in()
         rotating.clock.advance(100)
         body = withdrawal(rotating, browser.me()["open_id"])
-        assert deliver(rotating, body, signed(rotating, body, secret=secret)) == 200
+        assert (
+            deliver_body(rotating, body, signed(rotating, body, secret=secret)) == 200
+        )
         assert not browser.signed_in
 
     def test_other_webhook(self, rotating):
         """A delivery signed with neither secret is refused."""
         body = withdrawal(rotating, "someone")
         headers = signed(rotating, body, secret="some-other-secret")
-        assert deliver(rotating, body, headers) == 401
+        assert deliver_body(rotating, body, headers) == 401
 
     def test_over(self, world):
         """Without the option, a delivery signed with the old secret is refused."""
         body = withdrawal(world, "someone")
-        assert deliver(world, body, signed(world, body, secret=OLD)) == 401
+        assert deliver_body(world, body, signed(world, body, secret=OLD)) == 401
 
     def test_login(self, rotating, caplog):
         """If TikTok accepts only the old secret, the code is exchanged with it."""

@@ -14,18 +14,9 @@ from tiktok_oauth_middleware import (
 )
 
 from ..conftest import LOGIN, Browser, flask_app, starlette_app
-from ..unit._observe.test_traces import is_below, named, provided, spans
-
-__all__ = ["provided"]
+from ..support.spans import is_below, named, spans
 
 LIFE = 7200
-
-
-@pytest.fixture
-def exporter(provided):
-    made, _ = provided
-    made.clear()
-    return made
 
 
 @pytest.fixture

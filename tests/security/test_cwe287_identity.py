@@ -10,7 +10,8 @@ from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware.testing.provider import Person
 
 from ..conftest import MeddledTikTok, kept
-from ..flows.test_events import DISCONNECT, HOOK, LIFE, deliver
+from ..support.deliveries import HOOK, deliver
+from ..support.every_event import DISCONNECT, LIFE
 from .tiktok_faults import TOKEN
 
 #: Seconds after which a token is due and still valid.
@@ -21,12 +22,6 @@ EXPIRED = LIFE + 1
 @pytest.fixture(params=["asyncio", "wsgi"])
 def interface(request):
     return request.param
-
-
-@pytest.fixture
-def tiktok(meddled):
-    meddled.access_lifetime = LIFE
-    return meddled
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tiktok_oauth_middleware import MemoryStore
 from tiktok_oauth_middleware._web.carried import LINK_SECONDS, LONGEST_DATA
 
 from ..conftest import LOGIN, PAGE, make_settings
-from ..support.links import link_for, middleware_of, with_links
+from ..support.links import link_for, with_links
 
 CARRY = {"invite": "k9x2-moon"}
 CARRY_COOKIE = "__Host-tiktok-carry"
@@ -402,7 +402,7 @@ class TestOtherKeys:
 class TestNoResponse:
     def test_head_sent(self, world, logins):
         """Making a link that carries data is an error once the response has begun."""
-        middleware, made = middleware_of(world), []
+        middleware, made = world.middleware, []
 
         def wsgi_app(environ, start_response):
             assert not environ["tiktok.auth"].is_authenticated
@@ -442,7 +442,7 @@ class TestNoResponse:
             made.append(environ["tiktok.auth"].login_url(carry=CARRY))
             return [b""]
 
-        middleware_of(world).app = wsgi_app
+        world.middleware.app = wsgi_app
         browser = world.browser()
         browser.get("/")
         assert browser.get(made[0]).status_code == 303

@@ -449,7 +449,7 @@ class TestStrayMounts:
 
     def test_bounded(self, world, raw, caplog):
         """A thousand invented mount points use no memory, and cause one log line."""
-        core = (world.app.wsgi_app if world.interface == "wsgi" else world.app)._core
+        core = world.middleware._core
         raw.ask("GET", "/who", mount="/shop")
         with caplog.at_level(logging.ERROR):
             for number in range(1000):

@@ -17,7 +17,7 @@ from tiktok_oauth_middleware import LoginRefused, TikTokTokens
 
 from ..conftest import API, kept
 from ..support.links import link_for, with_links
-from .test_cwe316_secrets_in_frames import Looker, frames_of_ours
+from ..support.package_frames import Looker, frames_of_ours
 
 SESSION = "__Host-tiktok"
 MARKUP = "<script>alert(1)</script><b>Not</b> \"you\" & 'you' \u202eevil\r\nx: y"

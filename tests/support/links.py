@@ -8,11 +8,6 @@ from typing import Any
 from ..conftest import Browser, World
 
 
-def middleware_of(world: World) -> Any:
-    """Return the middleware around a world's app."""
-    return world.app.wsgi_app if world.interface == "wsgi" else world.app
-
-
 def with_links(world: World, **options: Any) -> World:
     """Return the world with a page ``/link`` in front of its app.
 
@@ -22,7 +17,7 @@ def with_links(world: World, **options: Any) -> World:
     """
     world.further = {**world.further, **options}
     world.start()
-    middleware = middleware_of(world)
+    middleware = world.middleware
     inner = middleware.app
     world.link = {}  # type: ignore[attr-defined]
 

@@ -17,7 +17,7 @@ from tiktok_oauth_middleware.django.models import TikTokAccount
 from tiktok_oauth_middleware.django.project import installation
 
 from ...conftest import query_of
-from ...security.test_cwe316_secrets_in_frames import Looker
+from ...support.package_frames import Looker
 
 CONNECT = "/auth/tiktok/connect"
 

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 from django.db import connection
 
-from ...unit._observe.test_traces import is_below, named, ours, provided
-
-__all__ = ["provided"]
-
-
-@pytest.fixture
-def exporter(provided):
-    made, _ = provided
-    made.clear()
-    return made
+from ...support.spans import is_below, named, ours
 
 
 def test_a_login(exporter, project):

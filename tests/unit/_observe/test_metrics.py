@@ -21,8 +21,9 @@ from tiktok_oauth_middleware._observe.observed_store import ObservedStore
 from tiktok_oauth_middleware._observe.traces import Traces
 from tiktok_oauth_middleware.events import EVENTS
 
-from ...flows.test_events import DISCONNECT, HOOK, LIFE, Breakable, deliver, everything
 from ...support.app_users import connect, connecting, sign_in
+from ...support.deliveries import HOOK, deliver
+from ...support.every_event import DISCONNECT, LIFE, Breakable, everything
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +68,6 @@ def measured(reader):
 @pytest.fixture
 def store(clock):
     return Breakable(clock=clock)
-
-
-@pytest.fixture
-def tiktok(meddled):
-    meddled.access_lifetime = LIFE
-    return meddled
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import Counter
 from contextlib import ExitStack
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -25,69 +24,13 @@ from tiktok_oauth_middleware._observe.traces import Traces
 from tiktok_oauth_middleware.events import EVENTS
 
 from ...conftest import World, kept
-from ...flows.test_events import DISCONNECT, HOOK, LIFE, Breakable, deliver, everything
 from ...support.app_users import connect, connecting, sign_in
+from ...support.deliveries import HOOK, deliver
+from ...support.every_event import DISCONNECT, LIFE, Breakable, everything
+from ...support.spans import is_below, named, names, ours, spans
 from .test_metrics import python
 
 DUE = LIFE - 100
-
-
-class Faulty:
-    """A span processor that raises at the place that a test chooses."""
-
-    raises = ""
-    #: Set when a request begins to wait for another's refresh.
-    waiting = threading.Event()
-
-    def on_start(self, span, parent_context=None):
-        if span.name == "tiktok_oauth.refresh.wait":
-            self.waiting.set()
-        if self.raises == "start":
-            raise RuntimeError("act.a-secret")
-
-    def on_end(self, span):
-        if self.raises == "end":
-            raise RuntimeError("act.a-secret")
-
-    def _on_ending(self, span):
-        """Called by the SDK before a span ends."""
-
-    def shutdown(self):
-        """Called by the SDK at its end."""
-
-    def force_flush(self, timeout_millis=0):
-        return True
-
-
-@pytest.fixture(scope="module")
-def provided():
-    """Return the SDK's exporter and a faulty processor; a process has one provider."""
-    from opentelemetry import trace
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import (
-        InMemorySpanExporter,
-    )
-
-    provider = trace.get_tracer_provider()
-    if not isinstance(provider, TracerProvider):
-        provider = TracerProvider(shutdown_on_exit=False)
-        trace.set_tracer_provider(provider)
-    exporter, faulty = InMemorySpanExporter(), Faulty()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    provider.add_span_processor(faulty)
-    yield exporter, faulty
-    # The provider stays, and would collect the spans of all later tests.
-    exporter.shutdown()
-    exporter.clear()
-
-
-@pytest.fixture
-def exporter(provided):
-    made, faulty = provided
-    made.clear()
-    yield made
-    faulty.raises = ""
 
 
 @pytest.fixture
@@ -107,12 +50,6 @@ def store(clock):
 
 
 @pytest.fixture
-def tiktok(meddled):
-    meddled.access_lifetime = LIFE
-    return meddled
-
-
-@pytest.fixture
 def world(exporter, world):
     return traced(world.with_settings(webhook_path=HOOK, disconnect_path=DISCONNECT))
 
@@ -123,7 +60,7 @@ def traced(world):
 
     tracer = trace.get_tracer("instrumentation")
     kind = trace.SpanKind.SERVER
-    middleware = world.app.wsgi_app if world.interface == "wsgi" else world.app
+    middleware = world.middleware
     if world.interface == "wsgi":
 
         def wsgi(environ, start_response):
@@ -144,30 +81,6 @@ def traced(world):
 
         world.app = asgi
     return world
-
-
-def spans(exporter):
-    """Return the finished spans in the order of their start, and clear them."""
-    found = sorted(exporter.get_finished_spans(), key=lambda span: span.start_time)
-    exporter.clear()
-    return found
-
-
-def ours(exporter):
-    return [s for s in spans(exporter) if s.instrumentation_scope.name == metrics.SCOPE]
-
-
-def named(found, name):
-    [only] = [span for span in found if span.name == name]
-    return only
-
-
-def names(found):
-    return Counter(span.name for span in found)
-
-
-def is_below(span, parent):
-    return span.parent is not None and span.parent.span_id == parent.context.span_id
 
 
 class TestFlows:

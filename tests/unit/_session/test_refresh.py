@@ -403,11 +403,6 @@ class TestMeanwhile:
         return Interrupted(clock)
 
     @pytest.fixture
-    def tiktok(self, meddled):
-        meddled.access_lifetime = LIFE
-        return meddled
-
-    @pytest.fixture
     def other(self, world):
         """Return another browser of the same user, signed in."""
         other = world.browser()
