@@ -67,7 +67,7 @@ class Report(NamedTuple):
     out: Output
     #: Gets the progress, and how to go on after Ctrl-C.
     err: TextIO
-    #: The option with the keys, by the name that the command's user sets it by.
+    #: The name by which the command's user knows the option with the keys.
     keys_option: str
     #: Whether to show progress where `err` is not a terminal.
     progress: bool = False

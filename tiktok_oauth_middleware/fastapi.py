@@ -211,7 +211,7 @@ class ScopeRequired(BaseModel):
     )
     login_url: str | None = Field(
         None,
-        description="Where a browser asks for them; absent if the app never asks.",
+        description="Where a browser requests them; absent if the app never does.",
         examples=["/auth/tiktok/login?scopes=video.list"],
     )
 

@@ -284,7 +284,7 @@ class TikTokOAuthWSGIMiddleware:
         challenge: Challenge,
         body: Iterable[bytes],
     ) -> Iterable[bytes]:
-        """Return our response in place of the app's, unless that was written."""
+        """Return our response in place of the app's, unless the app's was sent."""
         if auth._is_written:
             return body
         _close_body(body)

@@ -121,8 +121,8 @@ def decorate(
         given: one view, or scopes.
         max_age: the most seconds since the login, or None.
         wrap: puts an integration's guard around a view, with what it requires.
-        is_recorded: whether `check_guards` looks for the view without its guard.
-            Django's ``method_decorator`` makes a view for each request.
+        is_recorded: whether `check_guards` looks for the view without its guard; False
+            for Django, whose ``method_decorator`` makes a view for each request.
 
     Raises:
         TypeError: the guarded object is not a view, a scope is not a string, or

@@ -124,9 +124,8 @@ def diagnose_store(url: str) -> Iterator[Finding]:
 def missing_library(url: str) -> ConfigurationError:
     """Return the error for a URL of a store whose library is not installed."""
     scheme = url.partition("://")[0]
-    kind = KINDS.get(
-        _scheme_key(scheme), KINDS["sqlite+"]
-    )  # a URL that SQLStore cannot read
+    # The default is for a database that has no row here, given to SQLStore itself.
+    kind = KINDS.get(_scheme_key(scheme), KINDS["sqlite+"])
     message = (
         f"store is {kind.title} and {kind.package} is not installed: pip install"
         f' "tiktok-oauth-middleware[{kind.extra}]"'
@@ -192,7 +191,7 @@ def _sqlite_fault(url: str) -> str | None:
         )
     if path.startswith((":memory:", "file:")) or "?" in path:
         return (
-            "store has :memory:, file: or ?options, which SQLite does not offer here;"
+            "store has :memory:, file: or ?options, which this store does not support;"
             " use a plain path, or memory:// to keep nothing"
         )
     return None
@@ -207,8 +206,8 @@ def _open_sqlite(url: str, clock: Clock) -> Store:
 def _create_sqlite(_: str) -> str:
     # A file made here would belong to the user who runs this.
     return (
-        "SQLite needs no tables from here: the app makes the file at its first use, as"
-        " its own user"
+        "SQLite needs nothing from this command: the app makes the file at its first"
+        " use, so that the file belongs to the app's user"
     )
 
 
