@@ -358,3 +358,29 @@ def test_a_client_of_the_apps_own_shares_reads(redis_url: str, count: int) -> No
             assert found == [*values.values()]
 
     asyncio.run(main())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_loop_that_was_closed_too_early() -> None:
+    """The calls of a loop that was closed before they ended are not kept."""
+
+    async def forever(*_: object) -> Any:
+        await asyncio.get_running_loop().create_future()
+
+    reads = SharedReads(forever, forever)
+
+    async def leave() -> None:
+        left.extend(asyncio.ensure_future(reads.get(key)) for key in "ab")
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    left: list[object] = []
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(leave())
+    loop.close()
+    assert reads._tasks
+    rows = Rows()
+    rows.turns, rows.fails = [0], [False]
+    reads._one = rows.one
+    assert asyncio.run(reads.get("c")) == b"c"
+    assert not reads._tasks

@@ -66,6 +66,7 @@ class SharedReads:
         if self._loop is not None and not self._loop.is_closed():
             return False
         self._loop, self._is_busy, self._waiting = loop, False, []
+        self._tasks = set()  # those of a closed loop never end
         return True
 
     def _send(self) -> None:

@@ -340,6 +340,9 @@ def _end_asyncpg(connection: Any) -> None:
 
 def _in_background(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """Begin a task for which no caller needs to wait, without the caller's context."""
+    for old in _TASKS.copy():  # a copy, since other threads have event loops too
+        if old.get_loop().is_closed():
+            _TASKS.discard(old)
     task = asyncio.get_running_loop().create_task(work, context=Context())
     _TASKS.add(task)
     task.add_done_callback(_TASKS.discard)

@@ -46,8 +46,24 @@ class AsyncBackend:
             loop = _trio_loop()
         here = self._by_loop.get(loop)
         if here is None:
+            self._forget_closed_loops()
             here = self._by_loop[loop] = {}
         return here
+
+    def _forget_closed_loops(self) -> None:
+        """Drop what belongs to loops that were closed before their tasks had ended.
+
+        Such tasks never end, and they and the objects of a loop keep the loop alive.
+        """
+        for tasks in (self._running, self._background):
+            # A copy, made in one step: other threads' loops add and remove tasks.
+            for task in tasks.copy():
+                if task.get_loop().is_closed():
+                    tasks.discard(task)
+        for loop in [reference() for reference in self._by_loop.keyrefs()]:
+            # One of Trio cannot be asked.
+            if loop is not None and getattr(loop, "is_closed", bool)():
+                self._by_loop.pop(loop, None)
 
     def adapt_store(self, store: Any) -> StoreAdapter:
         return StoreAdapter(store, self.offload, on_asyncio)

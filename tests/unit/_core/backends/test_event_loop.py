@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from contextlib import nullcontext
 from functools import partial
 
@@ -363,3 +365,44 @@ class TestOtherLoops:
         await backend.drain(1)
         others.close()
         assert len(backend._running) > 5
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("means", ["single_flight", "shielded", "in_background"])
+def test_loop_that_is_closed_before_its_tasks_end(means):
+    """The tasks and objects of a closed loop are dropped when another loop begins."""
+    backend = AsyncBackend()
+    begin = {
+        "single_flight": lambda: backend.single_flight("key", forever, wait=HANGS),
+        "shielded": lambda: backend.shielded(forever),
+        "in_background": lambda: begun(backend.in_background(forever)),
+    }
+
+    async def forever():
+        await asyncio.get_running_loop().create_future()
+
+    async def begun(has_begun):
+        assert has_begun
+
+    async def use():
+        await backend.get_or_create(object, backend, "made")
+
+    async def leave():
+        await use()
+        left.append(asyncio.ensure_future(begin[means]()))
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    left: list[object] = []
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(leave())
+    loop.close()
+    found = weakref.ref(loop)
+    del loop, left[:]
+    gc.collect()
+    assert found() is not None
+    asyncio.run(use())
+    gc.collect()
+    assert found() is None
+    assert not backend._running
+    assert not backend._background
