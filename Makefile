@@ -10,8 +10,8 @@ WORKERS ?= $(shell echo $$(($$(nproc) + 2)))
 # The code that attackers reach first, and its tests, with one shell and one store,
 # since flows are the same code for all. 98 % of lines and branches together means at
 # least 95 % of these lines and 90 % of these branches.
-GUARDED = "*/_core/return_to.py,*/_session/cookie.py,*/_session/refresh.py,*/_session/due.py,*/_web/login.py,*/_web/begin_login.py,*/_web/finish_login.py,*/_web/conclude_login.py,*/_web/unfinished_login.py,*/_web/login_decision.py,*/_web/carried.py,*/_web/transaction.py,*/_web/code_exchange.py,*/_web/login_cookies.py,*/_web/login_results.py"
-COVERING ?= -k "not (asyncio or trio or redis)" tests/unit/_core/test_return_to.py \
+GUARDED = "*/_core/return_to.py,*/_core/base64url.py,*/_session/cookie.py,*/_session/refresh.py,*/_session/due.py,*/_web/login.py,*/_web/begin_login.py,*/_web/finish_login.py,*/_web/conclude_login.py,*/_web/unfinished_login.py,*/_web/login_decision.py,*/_web/carried.py,*/_web/transaction.py,*/_web/code_exchange.py,*/_web/login_cookies.py,*/_web/login_results.py"
+COVERING ?= -k "not (asyncio or trio or redis)" tests/unit/_core/test_return_to.py tests/unit/_core/test_base64url.py \
 	tests/unit/_session $(addprefix tests/unit/_web/test_,$(addsuffix .py,cookie_header login_cookies login_decision)) \
 	$(addprefix tests/security/test_cwe,$(addsuffix .py,\
 	352_cross_site_requests 352_carried_data 352_connect 306_recent_login 863_refused_logins 348_untrusted_headers 650_methods 1385_websocket_origin)) $(addprefix tests/flows/test_,$(addsuffix .py,\

@@ -14,13 +14,10 @@ import sys
 import time
 from collections.abc import Iterator
 
+from tiktok_oauth_middleware._core.base64url import from_text, to_text
 from tiktok_oauth_middleware._core.encryption import Box, derive
-from tiktok_oauth_middleware._session.cookie import (
-    SessionCookies,
-    from_text,
-    record_id,
-    to_text,
-)
+from tiktok_oauth_middleware._session.cookie import SessionCookies
+from tiktok_oauth_middleware._session.record import record_id
 
 from .reliability.figure import Result, Run
 

@@ -37,7 +37,7 @@ from tiktok_oauth_middleware import (
 from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.log import logger
-from tiktok_oauth_middleware._session.cookie import record_id
+from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware.testing import FakeTikTok

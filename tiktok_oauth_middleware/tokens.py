@@ -22,8 +22,8 @@ from ._core.backends.threads import ThreadBackend
 from ._core.tracebacks import without_frames
 from ._oauth.user import User, read_profile
 from ._observe.emit import OnEvent
-from ._session.cookie import record_id
 from ._session.due import DUE, Demand, fingerprint
+from ._session.record import record_id
 from ._session.service import SessionService
 from ._session.stored_users import (
     ConnectedAccount,

@@ -13,7 +13,9 @@ import time
 from typing import Any
 
 from tiktok_oauth_middleware import MemoryStore, TikTokOAuthMiddleware
-from tiktok_oauth_middleware._session.cookie import Ticket, digest, record_id, to_text
+from tiktok_oauth_middleware._core.base64url import to_text
+from tiktok_oauth_middleware._session.cookie import Ticket
+from tiktok_oauth_middleware._session.record import digest, record_id
 
 from . import peers
 from .world import BODY, COOKIE, FOREIGN, bare, head, login_record, settings

@@ -17,8 +17,7 @@ from tiktok_oauth_middleware import (
     TikTokSettings,
 )
 from tiktok_oauth_middleware._core.secret import Secret
-from tiktok_oauth_middleware._session.cookie import record_id
-from tiktok_oauth_middleware._session.record import Session, UserRecord
+from tiktok_oauth_middleware._session.record import Session, UserRecord, record_id
 
 ORIGIN = "https://app.example.com"
 SCOPES = ("user.info.basic", "video.list")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tiktok_oauth_middleware._core.base64url import from_text, to_text
 from tiktok_oauth_middleware._core.encryption import Box
 from tiktok_oauth_middleware._core.http import BadQuery, Request, Response, read_query
 from tiktok_oauth_middleware._core.return_to import (
@@ -27,13 +28,8 @@ from tiktok_oauth_middleware._oauth.token_response import read_revoke, read_toke
 from tiktok_oauth_middleware._oauth.user import read_profile
 from tiktok_oauth_middleware._oauth.user_info import read_user
 from tiktok_oauth_middleware._oauth.webhook_delivery import read_webhook
-from tiktok_oauth_middleware._session.cookie import (
-    SessionCookies,
-    from_text,
-    record_id,
-    to_text,
-)
-from tiktok_oauth_middleware._session.record import Session, UserRecord
+from tiktok_oauth_middleware._session.cookie import SessionCookies
+from tiktok_oauth_middleware._session.record import Session, UserRecord, record_id
 from tiktok_oauth_middleware._web.cookie_header import find, find_all, value_of
 from tiktok_oauth_middleware._web.messages import LANGUAGES, Messages
 from tiktok_oauth_middleware._web.navigation import (

@@ -71,6 +71,11 @@ TESTS = {
         "properties/test_parsers.py",
         "flows/test_journey.py",
     ],
+    "_core.base64url": [
+        "unit/_core/test_base64url.py",
+        "unit/_session/test_cookie.py",
+        *_COOKIES,
+    ],
     "_web.cookie_header": ["unit/_web/test_cookie_header.py", *_COOKIES],
     "_session.cookie": ["unit/_session/test_cookie.py", *_COOKIES],
     "_web.begin_login": _LOGIN,

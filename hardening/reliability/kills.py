@@ -25,7 +25,7 @@ from statistics import median
 from typing import Any
 
 from tiktok_oauth_middleware._core.backends.one_step import run as finish
-from tiktok_oauth_middleware._session.cookie import record_id
+from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from .crew import context, end, reading, shared_clock, started

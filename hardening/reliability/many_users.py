@@ -20,8 +20,7 @@ from tiktok_oauth_middleware import SQLiteStore, SQLStore, TikTokTokens
 from tiktok_oauth_middleware._core.backends.one_step import run as finish
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.secret import Secret
-from tiktok_oauth_middleware._session.cookie import record_id
-from tiktok_oauth_middleware._session.record import Session, UserRecord
+from tiktok_oauth_middleware._session.record import Session, UserRecord, record_id
 from tiktok_oauth_middleware._session.service import SessionService
 
 from .figure import Result, Run, opened

@@ -7,7 +7,7 @@ import pytest
 from tiktok_oauth_middleware import ConfigurationError, NotSignedIn, TikTokTokens
 from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._session.connections import MOST_ACCOUNTS
-from tiktok_oauth_middleware._session.cookie import record_id
+from tiktok_oauth_middleware._session.record import record_id
 
 from ..conftest import ORIGIN, PAGE, kept, make_settings, query_of
 from ..support.app_users import (

@@ -10,9 +10,9 @@ import pytest
 
 from tiktok_oauth_middleware import NotSignedIn, StoreError, TikTokTokens
 from tiktok_oauth_middleware._core.backends.one_step import run
-from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.endings import NotedEnds
 from tiktok_oauth_middleware._session.notes import Notes, note_name
+from tiktok_oauth_middleware._session.record import record_id
 
 from ..conftest import kept, make_settings
 from ..support.app_users import connect, connecting, sign_in

@@ -20,7 +20,7 @@ from tiktok_oauth_middleware import (
     TikTokTokens,
 )
 from tiktok_oauth_middleware._core.log import logger
-from tiktok_oauth_middleware._session.cookie import record_id
+from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware.stores.swap_locks import lock_row
 
 from ..conftest import API, RedisOfManyLoops, World, another_core, kept

@@ -14,7 +14,7 @@ from anyio import to_thread
 
 from tiktok_oauth_middleware import TikTokTokens, TikTokUnavailable
 from tiktok_oauth_middleware._core.backends.one_step import run
-from tiktok_oauth_middleware._session.cookie import record_id
+from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware._session.refresh import Refresh
 from tiktok_oauth_middleware._web.login_results import LoginResults
 from tiktok_oauth_middleware.testing import FakeTikTok

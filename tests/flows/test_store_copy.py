@@ -16,11 +16,11 @@ from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 from tiktok_oauth_middleware._session import copying
-from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.copy_marks import (
     MARK_SECONDS,
     MOVING_SECONDS,
 )
+from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._store_command import INTERRUPTED, copy
 from tiktok_oauth_middleware.stores import paging, sqlite

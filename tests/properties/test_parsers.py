@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tiktok_oauth_middleware._core.base64url import from_text, to_text
 from tiktok_oauth_middleware._core.encryption import Box
 from tiktok_oauth_middleware._core.http import BadQuery, Request, Response, read_query
 from tiktok_oauth_middleware._core.redact import mask, one_line
@@ -44,14 +45,8 @@ from tiktok_oauth_middleware._oauth.webhook_delivery import (
     WebhookDelivery,
     read_webhook,
 )
-from tiktok_oauth_middleware._session.cookie import (
-    SessionCookies,
-    Ticket,
-    from_text,
-    record_id,
-    to_text,
-)
-from tiktok_oauth_middleware._session.record import Session, UserRecord
+from tiktok_oauth_middleware._session.cookie import SessionCookies, Ticket
+from tiktok_oauth_middleware._session.record import Session, UserRecord, record_id
 from tiktok_oauth_middleware._web.cookie_header import find, find_all
 from tiktok_oauth_middleware._web.navigation import (
     is_page_visit,

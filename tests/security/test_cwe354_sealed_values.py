@@ -8,14 +8,11 @@ import logging
 
 import pytest
 
+from tiktok_oauth_middleware._core.base64url import from_text, to_text
 from tiktok_oauth_middleware._core.encryption import derive
 from tiktok_oauth_middleware._core.log import logger
-from tiktok_oauth_middleware._session.cookie import (
-    SessionCookies,
-    from_text,
-    record_id,
-    to_text,
-)
+from tiktok_oauth_middleware._session.cookie import SessionCookies
+from tiktok_oauth_middleware._session.record import record_id
 
 from ..conftest import API, CALLBACK, another_core, kept, make_settings, query_of
 

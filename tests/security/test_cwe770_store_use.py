@@ -6,7 +6,8 @@ import pytest
 
 from tiktok_oauth_middleware import RedisStore
 from tiktok_oauth_middleware._core.encryption import derive
-from tiktok_oauth_middleware._session.cookie import SessionCookies, record_id
+from tiktok_oauth_middleware._session.cookie import SessionCookies
+from tiktok_oauth_middleware._session.record import record_id
 
 from ..conftest import API, LOGIN, PAGE
 

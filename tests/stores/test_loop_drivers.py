@@ -13,8 +13,7 @@ from tiktok_oauth_middleware.__main__ import main
 from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.secret import Secret
-from tiktok_oauth_middleware._session.cookie import record_id
-from tiktok_oauth_middleware._session.record import Session
+from tiktok_oauth_middleware._session.record import Session, record_id
 from tiktok_oauth_middleware._session.service import SessionService
 
 from ..support.models import a_record

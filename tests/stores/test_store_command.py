@@ -22,8 +22,7 @@ from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._session.cache import SessionCache
-from tiktok_oauth_middleware._session.cookie import record_id
-from tiktok_oauth_middleware._session.record import Session, UserRecord
+from tiktok_oauth_middleware._session.record import Session, UserRecord, record_id
 from tiktok_oauth_middleware._session.records import Records
 from tiktok_oauth_middleware._session.versioned_record import VersionedRecord
 from tiktok_oauth_middleware.settings.options import TikTokSettings

@@ -14,8 +14,7 @@ from tiktok_oauth_middleware import MemoryStore, TikTokTokens, _users_command
 from tiktok_oauth_middleware._core import progress as progress_module
 from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.secret import Secret
-from tiktok_oauth_middleware._session.cookie import record_id
-from tiktok_oauth_middleware._session.record import UserRecord
+from tiktok_oauth_middleware._session.record import UserRecord, record_id
 from tiktok_oauth_middleware._users_command import (
     INTERRUPTED,
     Report,

@@ -19,12 +19,12 @@ import hmac
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from tiktok_oauth_middleware._core.base64url import to_text
 from tiktok_oauth_middleware._core.encryption import Box, derive
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware.errors import StoreError
 
-from .cookie import to_text
 from .rows import row_key, swap_attempts
 
 if TYPE_CHECKING:

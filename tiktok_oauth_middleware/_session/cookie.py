@@ -18,9 +18,16 @@ from typing import Any, NamedTuple
 from itsdangerous import Signer
 from itsdangerous.signer import HMACAlgorithm
 
+from tiktok_oauth_middleware._core.base64url import (
+    TO_STANDARD,
+    encode,
+    from_text,
+    to_text,
+)
 from tiktok_oauth_middleware._core.http import Cookie
 
-_ID_BYTES = 16
+from .record import ID_BYTES, digest
+
 _SECRET_BYTES = 32
 _MAC_BYTES = 16
 #: Of SHA-256.
@@ -71,22 +78,6 @@ def _mac_states(key: bytes) -> tuple[Any, Any]:
     )
 
 
-def record_id(client_key: str, open_id: str) -> str:
-    """Return the id of a user's record: always the same, and not reversible."""
-    text = f"{client_key}\x00{open_id}"
-    hashed = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-    return to_text(hashed[:_ID_BYTES])
-
-
-def digest(secret: bytes) -> str:
-    """Return the stored hash of a session's secret; no salt, since that is random."""
-    return to_text(hashlib.sha256(secret).digest())
-
-
-#: Maps the two characters in which base64url differs from base64 (RFC 4648, 5).
-_TO_URL, _TO_STANDARD = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
-
-
 class SessionCookies:
     """Names the cookies, and issues and verifies the session cookie."""
 
@@ -128,12 +119,12 @@ class SessionCookies:
             inner, outer = inner_state.copy(), outer_state.copy()
             inner.update(signed)
             outer.update(inner.digest())
-            if hmac.compare_digest(_encode(outer.digest()[:_MAC_BYTES]), mac):
+            if hmac.compare_digest(encode(outer.digest()[:_MAC_BYTES]), mac):
                 break
         else:
             return None
-        body = binascii.a2b_base64(signed.translate(_TO_STANDARD))
-        return Ticket(to_text(body[:_ID_BYTES]), digest(body[_ID_BYTES:]))
+        body = binascii.a2b_base64(signed.translate(TO_STANDARD))
+        return Ticket(to_text(body[:ID_BYTES]), digest(body[ID_BYTES:]))
 
     def session(self, value: str, max_age: int) -> Cookie:
         """Return the session cookie to set; an empty value deletes it."""
@@ -162,26 +153,3 @@ class SessionCookies:
             max_age=max_age,
             secure=self.secure,
         )
-
-
-def to_text(raw: bytes) -> str:
-    """Return bytes as base64url text without padding, which a cookie may hold."""
-    return _encode(raw).decode()
-
-
-def _encode(raw: bytes) -> bytes:
-    # `base64.urlsafe_b64encode` with two more calls takes 1.5 times as long.
-    return binascii.b2a_base64(raw, newline=False).rstrip(b"=").translate(_TO_URL)
-
-
-def from_text(value: bytes) -> bytes:
-    """Return the bytes that `to_text` wrote; b"" for any other spelling."""
-    # CPython 3.15 warns about these characters of the standard base64 alphabet.
-    if b"+" in value or b"/" in value:
-        return b""
-    try:
-        standard = value.translate(_TO_STANDARD)
-        raw = binascii.a2b_base64(standard + b"=" * (-len(value) % 4))
-    except ValueError:
-        return b""
-    return raw if to_text(raw).encode() == value else b""

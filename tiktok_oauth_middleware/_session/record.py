@@ -6,10 +6,25 @@ import hashlib
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
+from tiktok_oauth_middleware._core.base64url import to_text
 from tiktok_oauth_middleware._core.secret import Secret
 
+#: Length of a record's id, in bytes.
+ID_BYTES = 16
 #: The most browser sessions of one user; beyond that the oldest session ends.
 MAX_SESSIONS = 50
+
+
+def record_id(client_key: str, open_id: str) -> str:
+    """Return the id of a user's record: always the same, and not reversible."""
+    text = f"{client_key}\x00{open_id}"
+    hashed = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return to_text(hashed[:ID_BYTES])
+
+
+def digest(secret: bytes) -> str:
+    """Return the stored hash of a session's secret; no salt, since that is random."""
+    return to_text(hashlib.sha256(secret).digest())
 
 
 class Session(NamedTuple):

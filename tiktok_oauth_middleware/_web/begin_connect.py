@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from tiktok_oauth_middleware._core.http import QUERY_LIMIT, BadQuery, Request
 from tiktok_oauth_middleware._core.return_to import return_to_of
-from tiktok_oauth_middleware._session.cookie import digest
+from tiktok_oauth_middleware._session.record import digest
 
 from .begin_login import BeginLogin
 from .connect_refusals import Undecided

@@ -15,11 +15,11 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tiktok_oauth_middleware._core.base64url import from_text, to_text
 from tiktok_oauth_middleware._core.clocks import SERVER_CLOCK_SKEW
 from tiktok_oauth_middleware._core.encryption import Box
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._core.secret import reveal
-from tiktok_oauth_middleware._session.cookie import from_text, to_text
 
 from .cookie_header import find
 

@@ -16,9 +16,13 @@ from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
 from tiktok_oauth_middleware._oauth.user import read_profile
-from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.profiles import has_profile
-from tiktok_oauth_middleware._session.record import MAX_SESSIONS, Session, UserRecord
+from tiktok_oauth_middleware._session.record import (
+    MAX_SESSIONS,
+    Session,
+    UserRecord,
+    record_id,
+)
 from tiktok_oauth_middleware._session.rows import swap_attempts
 from tiktok_oauth_middleware.auth import Login
 from tiktok_oauth_middleware.errors import (

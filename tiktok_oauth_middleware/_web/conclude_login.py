@@ -16,11 +16,12 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from tiktok_oauth_middleware._core.backends.single_flight import InFlight
+from tiktok_oauth_middleware._core.base64url import to_text
 from tiktok_oauth_middleware._core.clocks import SERVER_CLOCK_SKEW
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._oauth.scopes import split_scopes
 from tiktok_oauth_middleware._oauth.user import read_profile
-from tiktok_oauth_middleware._session.cookie import record_id, to_text
+from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware.errors import (
     LoginExpired,
     LoginReplayed,

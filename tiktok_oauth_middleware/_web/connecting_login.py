@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tiktok_oauth_middleware._session.cookie import digest
+from tiktok_oauth_middleware._session.record import digest
 from tiktok_oauth_middleware.auth import TikTokAuth
 
 from .connect_refusals import OtherUser, Undecided, answer_in

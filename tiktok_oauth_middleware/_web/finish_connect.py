@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tiktok_oauth_middleware._core.http import Request
 from tiktok_oauth_middleware._oauth.scopes import split_scopes
 from tiktok_oauth_middleware._oauth.user import read_profile
-from tiktok_oauth_middleware._session.cookie import digest, record_id
+from tiktok_oauth_middleware._session.record import digest, record_id
 from tiktok_oauth_middleware.auth import Login
 from tiktok_oauth_middleware.errors import (
     LoginExpired,

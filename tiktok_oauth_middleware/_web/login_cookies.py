@@ -24,14 +24,10 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from tiktok_oauth_middleware._core.base64url import from_text, to_text
 from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.http import COOKIE_LIMIT, Cookie, Headers
-from tiktok_oauth_middleware._session.cookie import (
-    CARRY_LENGTH,
-    SESSION_LENGTH,
-    from_text,
-    to_text,
-)
+from tiktok_oauth_middleware._session.cookie import CARRY_LENGTH, SESSION_LENGTH
 from tiktok_oauth_middleware.errors import ConfigurationError
 
 from .cookie_header import find_all

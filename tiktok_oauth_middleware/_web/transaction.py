@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
+from tiktok_oauth_middleware._core.base64url import to_text
 from tiktok_oauth_middleware._core.clocks import SERVER_CLOCK_SKEW
 from tiktok_oauth_middleware._core.http import (
     Cookie,
@@ -23,7 +24,6 @@ from tiktok_oauth_middleware._core.return_to import safe_return_to
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.authorize import AuthorizationRequest
 from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
-from tiktok_oauth_middleware._session.cookie import to_text
 
 from .carried import pack_carried, unpack_carried
 from .login_cookies import purpose_hash

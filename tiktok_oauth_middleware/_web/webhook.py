@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 from tiktok_oauth_middleware._core.http import Request, Response
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._oauth import webhook_delivery
-from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.endings import token_works
 from tiktok_oauth_middleware._session.notes import NOTE_SECONDS, note_name
+from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware._session.rows import swap_attempts
 from tiktok_oauth_middleware.errors import (
     TikTokError,

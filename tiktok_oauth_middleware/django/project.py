@@ -27,7 +27,7 @@ from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.secret import reveal
-from tiktok_oauth_middleware._session.cookie import record_id
+from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._session.stored_users import StoredUser, stored_user
 from tiktok_oauth_middleware._web.app import Core

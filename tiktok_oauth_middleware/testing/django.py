@@ -30,8 +30,7 @@ from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
 from tiktok_oauth_middleware._oauth.user import User
-from tiktok_oauth_middleware._session.cookie import record_id
-from tiktok_oauth_middleware._session.record import Session, UserRecord
+from tiktok_oauth_middleware._session.record import Session, UserRecord, record_id
 from tiktok_oauth_middleware._session.rows import swap_attempts
 from tiktok_oauth_middleware.auth import Login
 

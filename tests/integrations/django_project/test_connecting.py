@@ -10,7 +10,7 @@ from django.db.models.signals import post_save, pre_save
 from tiktok_oauth_middleware import StoreError
 from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._session.connections import Connections
-from tiktok_oauth_middleware._session.cookie import record_id
+from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware._session.records import Records
 from tiktok_oauth_middleware.django import signals
 from tiktok_oauth_middleware.django.models import TikTokAccount

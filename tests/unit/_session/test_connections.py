@@ -22,8 +22,7 @@ from tiktok_oauth_middleware._session.connections import (
     MOST_ACCOUNTS,
     user_id_fault,
 )
-from tiktok_oauth_middleware._session.cookie import record_id
-from tiktok_oauth_middleware._session.record import UserRecord
+from tiktok_oauth_middleware._session.record import UserRecord, record_id
 from tiktok_oauth_middleware._session.service import SessionService
 
 from ...conftest import START, make_settings

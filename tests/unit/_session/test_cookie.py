@@ -7,22 +7,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import random
 
 import pytest
 
+from tiktok_oauth_middleware._core.base64url import to_text
 from tiktok_oauth_middleware._session.cookie import (
     SESSION_LENGTH,
     SessionCookies,
     Ticket,
-    digest,
-    from_text,
-    record_id,
-    to_text,
 )
+from tiktok_oauth_middleware._session.record import digest, record_id
 from tiktok_oauth_middleware._web.cookie_header import find, find_all
 
-from ...support.cookie_headers import NAME, header
+from ...support.cookie_headers import header
 from ...support.growth import is_constant
 
 OLD, MIDDLE, NEW = (bytes([n]) * 32 for n in (1, 2, 3))
@@ -223,9 +220,6 @@ def test_cookie_is_deleted_by_an_empty_value(jar):
     assert kept[2] == gone[2]
 
 
-# --- record ids ---------------------------------------------------------------------
-
-
 def test_jar_shows_no_key(jar):
     """The repr of the session's cookies and of its signer shows no key."""
     for shown in (repr, str, "{}".format):
@@ -233,76 +227,9 @@ def test_jar_shows_no_key(jar):
         assert repr(NEW)[2:-1] not in shown(jar._signer.secret_keys)
 
 
-def test_record_id_of_a_lone_surrogate():
-    """An open_id with a lone surrogate has its own record id."""
-    assert record_id("k", "\ud800") not in (
-        record_id("k", "?"),
-        record_id("k", "\ud801"),
-    )
-
-
-def test_grant_id_is_always_the_same():
-    """A user of an app has the same record id in every process."""
-    assert record_id("awexampleclientkey", "user") == record_id(
-        "awexampleclientkey", "user"
-    )
-    assert len(base64.urlsafe_b64decode(RECORD_ID + "==")) == 16
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        (("k", "user"), ("k", "User")),
-        (("k", "user"), ("k", "user ")),
-        (("k", "e\u0301"), ("k", "\u00e9")),
-        (("k", "u"), ("l", "u")),
-        (("ab", "c"), ("a", "bc")),
-        (("k", ""), ("", "k")),
-    ],
-)
-def test_grant_id_is_byte_exact(one, other):
-    """Users or apps that differ in one byte have different record ids."""
-    assert record_id(*one) != record_id(*other)
-
-
 def test_ticket_is_a_pair():
     """A ticket is the record's id and the digest, in this order."""
     assert Ticket("g", "d") == ("g", "d")
-
-
-# --- text --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("length", [0, 1, 2, 3, 4, 47, 48, 49, 3000])
-def test_bytes_round_trip_as_cookie_text(length):
-    """Bytes are unchanged after encoding and decoding as a cookie's text."""
-    raw = random.Random(f"text {length}").randbytes(length)
-    text = to_text(raw)
-    assert from_text(text.encode()) == raw
-    assert find(header(NAME + b"=" + text.encode()), NAME) in (text.encode(), None)
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        b"A",
-        b"AA=",
-        b"AA==",
-        b"AAA=",
-        b"AB",
-        b"AAB",
-        b"A A",
-        b"AA\n",
-        b"A.",
-        b"A+",
-        b"A/",
-    ]
-    + [b"\xff", b"\x00", b"=", b"====", b"AAAAA", b"!!!!", b"A!A"],
-    ids=repr,
-)
-def test_other_spelling_of_text_is_refused(value):
-    """Each value has one spelling: padding, spare bits and other letters are refused."""
-    assert from_text(value) == b""
 
 
 @pytest.mark.parametrize("secure", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import pickle
 
 import pytest
@@ -15,6 +16,7 @@ from tiktok_oauth_middleware._session.record import (
     RecordOutline,
     Session,
     UserRecord,
+    record_id,
     times_of,
 )
 
@@ -237,3 +239,41 @@ def test_invalid_record_has_no_outline(packed):
     assert UserRecord.unpack(packed) is None
     assert RecordOutline.of(packed, 0, 0) is None
     assert times_of(packed) is None
+
+
+# --- ids --------------------------------------------------------------------------
+
+
+def test_record_id_of_a_lone_surrogate():
+    """An open_id with a lone surrogate has its own record id."""
+    assert record_id("k", "\ud800") not in (
+        record_id("k", "?"),
+        record_id("k", "\ud801"),
+    )
+
+
+def test_record_id_is_always_the_same():
+    """A user of an app has the same record id in every process."""
+    assert record_id("awexampleclientkey", "user") == record_id(
+        "awexampleclientkey", "user"
+    )
+    assert (
+        len(base64.urlsafe_b64decode(record_id("awexampleclientkey", "user") + "=="))
+        == 16
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("k", "user"), ("k", "User")),
+        (("k", "user"), ("k", "user ")),
+        (("k", "e\u0301"), ("k", "\u00e9")),
+        (("k", "u"), ("l", "u")),
+        (("ab", "c"), ("a", "bc")),
+        (("k", ""), ("", "k")),
+    ],
+)
+def test_record_id_is_byte_exact(one, other):
+    """Users or apps that differ in one byte have different record ids."""
+    assert record_id(*one) != record_id(*other)

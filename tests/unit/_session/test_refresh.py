@@ -16,9 +16,8 @@ from tiktok_oauth_middleware._core.leases import LEASE_SECONDS, RENEW_SECONDS
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._core.store_adapter import LockHandle
 from tiktok_oauth_middleware._oauth.token_response import TokenResponse
-from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.due import Demand, fingerprint
-from tiktok_oauth_middleware._session.record import UserRecord
+from tiktok_oauth_middleware._session.record import UserRecord, record_id
 from tiktok_oauth_middleware._session.refresh import _POLL_SECONDS
 from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._web.app import Core

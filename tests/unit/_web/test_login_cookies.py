@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiktok_oauth_middleware import ConfigurationError, MemoryStore
+from tiktok_oauth_middleware._core.base64url import from_text, to_text
 from tiktok_oauth_middleware._core.encryption import Box
-from tiktok_oauth_middleware._session.cookie import SessionCookies, from_text, to_text
+from tiktok_oauth_middleware._session.cookie import SessionCookies
 from tiktok_oauth_middleware._web.login_cookies import SLOTS, LoginCookies
 from tiktok_oauth_middleware._web.responses import HEAD_LIMIT
 

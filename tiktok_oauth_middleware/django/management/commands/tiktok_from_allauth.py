@@ -20,8 +20,7 @@ from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.redact import one_line
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.scopes import BASIC_SCOPE
-from tiktok_oauth_middleware._session.cookie import record_id
-from tiktok_oauth_middleware._session.record import UserRecord
+from tiktok_oauth_middleware._session.record import UserRecord, record_id
 from tiktok_oauth_middleware.django import installation
 from tiktok_oauth_middleware.django.models import TikTokAccount, current_accounts
 from tiktok_oauth_middleware.django.project import Installation
