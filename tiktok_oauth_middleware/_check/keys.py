@@ -64,7 +64,8 @@ def _keys(settings: TikTokSettings) -> Iterator[Finding]:
         yield note(
             "many_keys",
             "secret_keys",
-            f"secret_keys lists {len(keys)} keys, and each of them can sign users in",
+            f"secret_keys lists {len(keys)} keys, and anyone who has one can sign in"
+            " as any user",
             "remove those that have not been the first for session_lifetime",
         )
     yield good(

@@ -40,7 +40,7 @@ _MOST_PARTS = 2000
 _STARLETTE = ("starlette", "fastapi")
 #: Objects of these libraries keep no app under a name that is not listed above.
 _FRAMEWORKS = (*_STARLETTE, "django", "flask", "werkzeug")
-#: Has no state of its own; `attribute_of` is called at requests.
+#: Made once, since it has no state, and `attribute_of` is called at requests.
 _ANY_FAILURE = suppress(Exception)
 
 

@@ -96,7 +96,7 @@ class Request:
 
     def has_any(self, names: frozenset[bytes]) -> bool:
         """Whether a header with one of these names (lower case) was sent."""
-        # This way around it looks up each of the few names.
+        # In this order only the few names are looked up.
         return not self._by_name().keys().isdisjoint(names)
 
     def _by_name(self) -> dict[bytes, bytes]:

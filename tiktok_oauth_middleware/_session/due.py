@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 #: A sweep refreshes a token only after this fraction of its lifetime.
 _SHARE_BEFORE_SWEEPS = 0.5
-#: A token is due before it expires by at most ``refresh_leeway`` times this.
+#: The earliest time at which a token is due, with the random part: ``refresh_leeway``
+#: times this before it expires.
 _MOST_JITTER = 1.1
 
 

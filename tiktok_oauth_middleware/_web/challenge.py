@@ -221,7 +221,7 @@ def _login_url(
     Args:
         mount_point: of the request.
         return_to: where the login leads; None where that is too long.
-        scopes: the scopes to request besides those of every login.
+        scopes: further scopes to request, besides those of every login.
         shows_page: whether TikTok is to show its page to a person who consented before.
     """
     if return_to is not None and len(return_to) <= LONGEST_RETURN_TO:

@@ -309,7 +309,7 @@ class CodeExchange:
         """Return the user's record with new tokens; its other fields stay."""
         now = int(self.clock())
         granted = split_scopes(tokens.scopes or "")
-        # Guards compare with the scopes that were requested one by one, for a page.
+        # Only further scopes, requested for a page: `denied` is read by its guard.
         requested = split_scopes(transaction.requested)
         denied = split_scopes(present.denied) if present and requested else frozenset()
         return UserRecord(

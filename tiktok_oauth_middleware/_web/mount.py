@@ -124,7 +124,7 @@ class MountPoint:
 
         Args:
             return_to: where it leads.
-            scopes: that it requests one by one.
+            scopes: further scopes to request.
             choose_account: whether TikTok is to show its page.
             carried: data for ``on_login``.
             browser_id: of the browser that gets the link, if it carries data.

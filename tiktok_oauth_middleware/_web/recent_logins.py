@@ -53,7 +53,7 @@ class RecentLogins:
         self._guard = threading.Lock()
 
     def remember(self, state: str, return_to: str, scopes: str) -> None:
-        """Keep where a login leads, and the scopes that it requests one by one."""
+        """Keep where a login leads, and the further scopes that it requests."""
         key, begun = _hash_of(state), _Begun(self._clock(), return_to, scopes)
         with self._guard:
             before = self._begun.pop(key, None)

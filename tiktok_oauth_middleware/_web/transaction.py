@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _DOUBLE_CLICK_SECONDS = 3
 
 #: Why TikTok is to show its page, although it would reconnect the last account without
-#: it: "consent", since scopes are requested one by one, or the settings always ask;
+#: it: "consent", since further scopes are requested, or the settings always ask;
 #: "choose", so that the person can choose an account; "again", since TikTok granted
 #: fewer scopes than requested without showing its page. "" where it need not.
 Prompt = Literal["", "consent", "choose", "again"]
@@ -60,7 +60,7 @@ class LoginTransaction:
     return_to: str
     #: In seconds since 1970.
     created_at: int
-    #: Scopes requested one by one, besides those of the settings; joined by commas.
+    #: Further scopes, requested besides those of every login; joined by commas.
     requested: str
     prompt: Prompt = ""
     #: The path that the app's ``on_login`` returned after the first of two
@@ -262,7 +262,7 @@ class LoginTransactions:
             request: the request that would be redirected to log in.
             mount_point: of the request.
             return_to: where that login would lead; None where that is too long.
-            scopes: the scopes that it would request one by one.
+            scopes: the further scopes that it would request.
         """
         checked = return_to and safe_return_to(return_to, mount_point.own_paths)
         purpose = _purpose(

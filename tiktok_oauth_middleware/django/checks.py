@@ -142,7 +142,7 @@ def _middleware_messages() -> Iterator[checks.CheckMessage]:
     if ours < 0:
         yield checks.Warning(
             "TIKTOK_OAUTH is set, and MIDDLEWARE lacks TikTokMiddleware",
-            hint='add "tiktok_oauth_middleware.django.TikTokMiddleware" behind'
+            hint='add "tiktok_oauth_middleware.django.TikTokMiddleware" after'
             " AuthenticationMiddleware",
             id="tiktok_oauth.middleware_missing",
         )
@@ -167,8 +167,8 @@ def _middleware_messages() -> Iterator[checks.CheckMessage]:
     fetching = _position("FetchFromCacheMiddleware", "django.middleware.cache")
     if 0 <= fetching < ours:
         yield checks.Error(
-            "FetchFromCacheMiddleware is before TikTokMiddleware: a page in the"
-            " cache would be served where a rule protects it",
+            "FetchFromCacheMiddleware is before TikTokMiddleware: a cached page"
+            " would be served even if a rule protects its path",
             hint="put it last in MIDDLEWARE, as Django's documentation says",
             id="tiktok_oauth.behind_FetchFromCacheMiddleware",
         )
