@@ -12,9 +12,10 @@ requires of clients.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import AsyncGenerator, Generator
-from importlib import import_module
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ._core.origins import origin_of
@@ -84,22 +85,31 @@ def raise_for_tiktok(response: R) -> R:
     return response
 
 
-def _bases() -> tuple[Any, ...]:
-    # A client accepts only a subclass of its own library's Auth; both libraries call
-    # the same methods.
-    found = []
-    for library in ("httpx2", "httpx"):
-        try:
-            found.append(import_module(library).Auth)
-        except ModuleNotFoundError:
-            continue
-    return tuple(dict.fromkeys(found))
+@cache
+def _with_bases(kind: type, *bases: type) -> type:
+    """Return a class with more base classes."""
+    return type(kind.__name__, (kind, *bases), {})
 
 
 if TYPE_CHECKING:
     _Auth = Auth
 else:
-    _Auth = type("_Auth", _bases(), {})
+
+    class _Auth:
+        """An ``Auth`` of each HTTP library that is loaded.
+
+        A client takes only an ``isinstance`` of its own library's Auth. Deriving from
+        the classes would load each library that is installed, which takes 0.1 s. But
+        `isinstance` also asks for ``__class__``, and by then the library that asks is
+        loaded. The libraries call the same methods.
+        """
+
+        @property
+        def __class__(self) -> type:
+            loaded = (sys.modules.get(name) for name in ("httpx2", "httpx"))
+            found = (getattr(library, "Auth", None) for library in loaded)
+            bases = dict.fromkeys(base for base in found if base is not None)
+            return _with_bases(type(self), *bases)
 
 
 class TikTokBearer(_Auth):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -466,6 +468,33 @@ def test_both_libraries(tokens, open_id):
     assert isinstance(bearer, httpx2.Auth)
     httpx = pytest.importorskip("httpx", reason="httpx is not installed")
     assert isinstance(bearer, httpx.Auth)
+
+
+@pytest.mark.parametrize("given", ["httpx", "httpx2"])
+def test_other_library_is_not_loaded(given):
+    """A client's own library accepts the object, and no other one is loaded for it."""
+    pytest.importorskip(given, reason=f"{given} is not installed")
+    (other,) = {"httpx", "httpx2"} - {given}
+    program = f"""
+import sys
+from types import SimpleNamespace
+from tiktok_oauth_middleware import TikTokBearer, TikTokEndpoints
+settings = SimpleNamespace(endpoints=TikTokEndpoints())
+bearer = TikTokBearer(SimpleNamespace(settings=settings), "user")
+print(any(name.startswith("httpx") for name in sys.modules))
+import {given}
+print(isinstance(bearer, {given}.Auth), isinstance(bearer, TikTokBearer))
+print(isinstance(bearer, dict), {other!r} in sys.modules)
+{given}.Client(auth=bearer).close()
+print(bearer)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split() == [
+        *("False", "True", "True", "False", "False"),
+        *("<TikTokBearer", "open_id='user'>"),
+    ]
 
 
 @pytest.mark.parametrize("given", ["httpx", "httpx2"])
