@@ -22,7 +22,7 @@ from tiktok_oauth_middleware import (
     TikTokTokens,
 )
 from tiktok_oauth_middleware._core import log
-from tiktok_oauth_middleware._core.backends import base, threads
+from tiktok_oauth_middleware._core.backends import one_step, threads
 from tiktok_oauth_middleware._core.leases import LEASE_SECONDS, RENEW_SECONDS
 from tiktok_oauth_middleware._observe.emit import Emitter
 from tiktok_oauth_middleware._observe.metrics import HISTOGRAMS
@@ -192,7 +192,7 @@ class TestMetrics:
         """Every field of a record is listed, and no other."""
         event = Event(name="logout", open_id="someone")
         with caplog.at_level("INFO", "tiktok_oauth_middleware"):
-            base.run(Emitter(threads.ThreadBackend(), b"key", None, None)(event))
+            one_step.run(Emitter(threads.ThreadBackend(), b"key", None, None)(event))
         [record] = caplog.records
         fields = {name for name in vars(record) if name.startswith("tiktok_")}
         assert {row for row in rows if row.startswith("tiktok_")} - {
