@@ -22,6 +22,7 @@ from tiktok_oauth_middleware import (
 from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
 from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware.stores import sql_statements
 
 from ..support.batches import check_batches
 
@@ -203,3 +204,22 @@ def test_a_batch_that_fails_is_not_half_written(tmp_path: Path) -> None:
     assert store.get_many([key for key, _, _ in rows]) == [None] * len(rows)
     assert store.create_many(ROWS) == [True] * len(ROWS)
     store.close()
+
+
+@pytest.mark.parametrize("statements", ["sqlalchemy", "django"])
+def test_mysql_gets_nothing_deprecated(statements: str) -> None:
+    """MySQL gets no VALUES(column), and MariaDB no alias of a row, which it lacks."""
+    if statements == "sqlalchemy":
+        dialect = pytest.importorskip("sqlalchemy.dialects.mysql").dialect()
+        table = sql_statements.make_table("app", None)
+        made = sql_statements.batch_statements_for(table, dialect, 2, by_server=True)
+    else:
+        django_statements = pytest.importorskip(
+            "tiktok_oauth_middleware.stores.django_statements"
+        )
+        made = django_statements.batch_statements_for("app", "mysql", 2, by_server=True)
+    create = made["create_many"].text
+    assert "ON DUPLICATE KEY UPDATE mark =" in create
+    assert "VALUES(" not in create
+    assert " AS " not in create
+    assert made["make_room"].text.startswith("DELETE FROM app")

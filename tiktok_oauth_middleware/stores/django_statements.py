@@ -65,14 +65,13 @@ _CONFLICTS = {
         " expires = excluded.expires, mark = excluded.mark"
         " WHERE {t}.expires <= {now}"
     ),
-    # Assignments take place one after the other, so the time comes last.
-    "mysql": " ON DUPLICATE KEY UPDATE "
-    + ", ".join(
-        f"{name} = CASE WHEN expires <= {{now}} THEN VALUES({name}) ELSE {name} END"
-        for name in ("value", "mark", "expires")
-    ),
+    # A row that exists stays as it is. The values of the new one have a name that
+    # MariaDB does not know, and an older one that MySQL deprecates since 8.0.20:
+    # VALUES(). So expired rows are deleted before.
+    "mysql": " ON DUPLICATE KEY UPDATE mark = mark",
 }
 _CONFLICTS["sqlite"] = _CONFLICTS["postgresql"]
+_MAKE_ROOM = "DELETE FROM {t} WHERE {k} IN ({keys}) AND expires <= {now}"
 _BATCH_TEXTS = {
     "get_many": "SELECT {k}, value FROM {t} WHERE {k} IN ({keys}) AND expires > {now}",
     "create_many": "INSERT INTO {t} ({k}, value, expires, mark) VALUES {rows}",
@@ -123,6 +122,10 @@ def batch_statements_for(
     )
     texts = {**_BATCH_TEXTS}
     texts["create_many"] += _CONFLICTS[vendor]
+    if vendor == "mysql":
+        texts["make_room"] = (
+            "DELETE FROM {t} WHERE {k} IN ({keys}) AND expires <= {now}"
+        )
     return {
         name: _statement(text.format(t=table, k=key, now=now, keys=keys, rows=rows))
         for name, text in texts.items()

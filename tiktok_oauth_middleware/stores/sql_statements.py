@@ -154,20 +154,18 @@ def batch_statements_for(
     else:
         from sqlalchemy.dialects import mysql
 
+        # A row that exists stays as it is. The values of the new one have a name that
+        # MariaDB does not know, and an older one that MySQL deprecates since 8.0.20:
+        # VALUES(). So expired rows are deleted before.
         insert = mysql.insert(table).values(rows)
-        # Assignments take place one after the other, so the time comes last.
-        columns = (value, mark, expires)
-        upsert = insert.on_duplicate_key_update(
-            [
-                (c.name, sa.case((expires <= now, insert.inserted[c.name]), else_=c))
-                for c in columns
-            ]
-        )
+        upsert = insert.on_duplicate_key_update({"mark": mark})
     found = {
         "get_many": sa.select(key, value).where(these, expires > now),
         "create_many": upsert,
         "written_many": sa.select(key).where(these, mark == its_mark),
     }
+    if dialect.name not in ("postgresql", "sqlite"):
+        found["make_room"] = sa.delete(table).where(these, expires <= now)
     return {name: _compile(each, dialect) for name, each in found.items()}
 
 

@@ -120,7 +120,8 @@ class Rows:
             ``replace``, ``delete``, ``insert``, ``revive`` and ``sweep``, and
             ``create`` where one statement can create a row and replace an expired one.
         batches: Returns the statements about a number of rows: ``get_many``,
-            ``create_many`` and ``written_many``.
+            ``create_many`` and ``written_many``, and ``make_room`` where that does not
+            replace expired rows.
         clock: Returns seconds since 1970, for statements with a parameter ``now``;
             None if they read the database's clock.
         has_byte_keys: Whether keys are stored as bytes.
@@ -181,7 +182,9 @@ class Rows:
             for place, (_, value, ttl) in enumerate(in_order):
                 values[f"value_{place}"] = value
                 values[f"life_{place}"] = max(0, round(ttl * 1000))
-            await self._execute(connections, statements["create_many"], values)
+            for name in ("make_room", "create_many"):
+                if name in statements:
+                    await self._execute(connections, statements[name], values)
             await self._sweep(connections)
             written, _ = await self._execute(
                 connections, statements["written_many"], values
