@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tiktok_oauth_middleware.errors import StoreError
 
-from .copy_marks import generation_of
+from .record import generation_of
 from .rows import row_key, swap_attempts
 
 if TYPE_CHECKING:

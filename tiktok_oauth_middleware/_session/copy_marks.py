@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from .record import content_of, generation_of
 from .rows import row_key
 
 if TYPE_CHECKING:
@@ -98,17 +99,6 @@ class CopyMark(NamedTuple):
         """Whether a session that is missing in its store was ended there."""
         end = self.sessions.get(session_name(session.digest), 0)
         return now < end - _SKEW_SECONDS
-
-
-def generation_of(record: UserRecord) -> bytes:
-    """Return a hash of a record's tokens, which is not secret: tokens are random."""
-    tokens = f"{record.access_token.reveal()}\0{record.refresh_token.reveal()}"
-    return hashlib.sha256(tokens.encode()).digest()[:16]
-
-
-def content_of(record: UserRecord) -> str:
-    """Return a hash of a record's whole content."""
-    return hashlib.sha256(record.pack()).hexdigest()[:32]
 
 
 def session_name(digest: str) -> str:

@@ -25,12 +25,11 @@ from tiktok_oauth_middleware.errors import ConfigurationError
 from .copy_marks import (
     MOVING_SECONDS,
     CopyMark,
-    content_of,
-    generation_of,
     session_name,
 )
 from .merging import is_disputed, merged
 from .notes import seconds_of
+from .record import content_of, generation_of
 from .rows import ROW_KINDS, swap_attempts
 
 if TYPE_CHECKING:

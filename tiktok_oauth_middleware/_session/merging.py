@@ -8,8 +8,12 @@ expired there by now, since it may have been used only in the other store.
 
 from __future__ import annotations
 
-from .copy_marks import CopyMark, content_of, generation_of
-from .record import MAX_SESSIONS, Session, UserRecord
+from typing import TYPE_CHECKING
+
+from .record import MAX_SESSIONS, Session, UserRecord, content_of, generation_of
+
+if TYPE_CHECKING:
+    from .copy_marks import CopyMark
 
 
 def merged(

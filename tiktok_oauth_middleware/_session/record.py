@@ -202,6 +202,17 @@ class UserRecord(NamedTuple):
             return None
 
 
+def generation_of(record: UserRecord) -> bytes:
+    """Return a hash of a record's tokens, which is not secret: tokens are random."""
+    tokens = f"{record.access_token.reveal()}\0{record.refresh_token.reveal()}"
+    return hashlib.sha256(tokens.encode()).digest()[:16]
+
+
+def content_of(record: UserRecord) -> str:
+    """Return a hash of a record's whole content."""
+    return hashlib.sha256(record.pack()).hexdigest()[:32]
+
+
 class RecordOutline(NamedTuple):
     """The fields of a record that a list of users shows; none is a secret.
 

@@ -17,7 +17,6 @@ from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._core.secret import reveal
 
 from .attempts import Attempts
-from .copy_marks import CopyMarks
 from .denied_scopes import DeniedScopes
 from .lifetimes import Lifetimes
 from .notes import Notes
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from .cache import SessionCache
     from .cookie import Ticket
+    from .copy_marks import CopyMarks
     from .record_pages import RecordPages
 
 
@@ -57,8 +57,13 @@ class Records:
         self.notes = Notes(self.space, store)
         self.denied_scopes = DeniedScopes(self.notes, self._box)
         self.attempts = Attempts(self.space, store)
-        #: The marks of records that were copied here from another store.
-        self.copy_marks = CopyMarks(self.space, store, self._box, clock)
+
+    @cached_property
+    def copy_marks(self) -> CopyMarks:
+        """The marks of records that were copied here from another store."""
+        from .copy_marks import CopyMarks
+
+        return CopyMarks(self.space, self._store, self._box, self._clock)
 
     @cached_property
     def pages(self) -> RecordPages:

@@ -32,7 +32,6 @@ from .profiles import Profiles
 from .record import Session, UserRecord
 from .records import Records
 from .refresh import Refresh
-from .revocation import Revocation
 from .shared import Shared
 
 if TYPE_CHECKING:
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
 
     from .connections import Connections
     from .due import Demand
+    from .revocation import Revocation
     from .versioned_record import VersionedRecord
 
 #: The most calls that a sweep makes to TikTok at the same time. With TikTok 80 ms away
@@ -121,7 +121,6 @@ class SessionService:
         )
         self.refresh = Refresh(self.shared)
         self.profiles = Profiles(self.shared)
-        self.revocation = Revocation(self.shared, self.endings, self.forget)
 
     @property
     def is_store_shared(self) -> bool:
@@ -134,6 +133,13 @@ class SessionService:
         from .connections import Connections
 
         return Connections(self.settings, self._adapter, self.records, self.clock)
+
+    @cached_property
+    def revocation(self) -> Revocation:
+        """What ends the access to users' accounts at TikTok."""
+        from .revocation import Revocation
+
+        return Revocation(self.shared, self.endings, self.forget)
 
     async def run_all(
         self, works: Iterable[Callable[[], Coroutine[Any, Any, None]]]

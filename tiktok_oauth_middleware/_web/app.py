@@ -174,7 +174,7 @@ class Core:
             profiles=self.profiles,
             carried_links=self._carried_links,
             endings=self.service.endings,
-            revoke=self.service.revocation.revoke_refused,
+            revocation=lambda: self.service.revocation,
             on_login=on_login,
             connecting=connecting,
             find_user=find_user,

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._session.endings import Endings
     from tiktok_oauth_middleware._session.profiles import Profile, Profiles
     from tiktok_oauth_middleware._session.records import Records
+    from tiktok_oauth_middleware._session.revocation import Revocation
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .login_decision import LoginDecision
@@ -76,8 +77,8 @@ class CodeExchange:
     #: Asks the app's ``on_login``; None if it has none.
     decision: LoginDecision | None
     endings: Endings
-    #: Ends a user's access at TikTok with the tokens of a login that was refused.
-    revoke: Callable[[str, UserRecord], Awaitable[None]]
+    #: Returns what ends a user's access at TikTok, after a login that was refused.
+    revocation: Callable[[], Revocation]
 
     async def run(
         self,
@@ -187,7 +188,7 @@ class CodeExchange:
             return await ask(login)
         except LoginRefused as refused:
             if refused.revoke:
-                await self.revoke(user_record_id, record)
+                await self.revocation().revoke_refused(user_record_id, record)
             raise
 
     async def _profile(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._oauth.authorize import Callback
     from tiktok_oauth_middleware._session.connections import Connections
     from tiktok_oauth_middleware._session.record import UserRecord
+    from tiktok_oauth_middleware._session.revocation import Revocation
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .app_user import AppUser
@@ -63,7 +64,7 @@ class FinishConnect:
     unfinished: UnfinishedLogins
     refusals: ConnectRefusals
     #: Ends a user's access at TikTok with the tokens of an account without a record.
-    revoke: Callable[[str, UserRecord], Awaitable[None]]
+    revocation: Callable[[], Revocation]
 
     async def respond(
         self,
@@ -178,7 +179,7 @@ class FinishConnect:
         if status == "full":
             if record_now is None:
                 # No record has these tokens, so the access could not be ended later.
-                await self.revoke(name, make(None))
+                await self.revocation().revoke_refused(name, make(None))
             raise Full
         if record_now is None:
             raise AssertionError  # a connected account has a record

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._session.cookie import SessionCookies
     from tiktok_oauth_middleware._session.endings import Endings
     from tiktok_oauth_middleware._session.profiles import Profiles
-    from tiktok_oauth_middleware._session.record import UserRecord
     from tiktok_oauth_middleware._session.records import Records
+    from tiktok_oauth_middleware._session.revocation import Revocation
     from tiktok_oauth_middleware.auth import CurrentUser, OnLogin, TikTokAuth
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
@@ -100,8 +100,8 @@ class LoginFlow:
     profiles: Profiles
     carried_links: Callable[[], CarriedLinks]
     endings: Endings
-    #: Ends a user's access at TikTok with the tokens of a login that was refused.
-    revoke: Callable[[str, UserRecord], Awaitable[None]]
+    #: Returns what ends a user's access at TikTok, after a login that was refused.
+    revocation: Callable[[], Revocation]
     #: The app's function; see `login_decision`.
     on_login: OnLogin | None
     #: The parts for connecting accounts; None if the app has no such path.
@@ -218,7 +218,7 @@ class LoginFlow:
             conclude=conclude,
             unfinished=unfinished,
             refusals=begin.refusals,
-            revoke=self.revoke,
+            revocation=self.revocation,
         )
         return begin, finish
 
@@ -254,7 +254,7 @@ class LoginFlow:
             clock=clock,
             decision=self._decision(),
             endings=self.endings,
-            revoke=self.revoke,
+            revocation=self.revocation,
         )
         results = LoginResults(
             notes=self.records.notes,

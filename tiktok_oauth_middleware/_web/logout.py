@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from tiktok_oauth_middleware._core.http import QUERY_LIMIT, Cookie, Request
 from tiktok_oauth_middleware._core.return_to import return_to_of
-from tiktok_oauth_middleware._session.revocation import FAILED
 
 from .cookie_header import find, find_all
 from .messages import ActionName, ProblemCode
@@ -73,6 +72,8 @@ class Logout:
             # Ended by another process: what is cached here is outdated.
             self.service.records.forget_cached(ticket.record_id)
             return redirect(return_to, cookies=deletions)
+        from tiktok_oauth_middleware._session.revocation import FAILED
+
         if await self.service.revocation.disconnect(stored.record_id) != FAILED:
             return redirect(return_to, cookies=deletions)
         actions = [link("back", return_to)]
