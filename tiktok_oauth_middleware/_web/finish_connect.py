@@ -63,7 +63,7 @@ class FinishConnect:
     conclude: ConcludeLogin
     unfinished: UnfinishedLogins
     refusals: ConnectRefusals
-    #: Ends a user's access at TikTok with the tokens of an account without a record.
+    #: Returns what ends it with the tokens of an account that gets no record.
     revocation: Callable[[], Revocation]
 
     async def respond(
