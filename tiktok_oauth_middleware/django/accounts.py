@@ -108,6 +108,13 @@ def connect(
 
 def find_or_make(request: Any, login: Login) -> Any:
     """Return the Django user of a TikTok account, or a new one; None if refused."""
+    user = _found_or_made(request, login)
+    if user is not None:
+        user._tiktok_open_id = login.open_id  # for `sign_in`
+    return user
+
+
+def _found_or_made(request: Any, login: Login) -> Any:
     account = _account_of(login.open_id)
     if account is not None:
         return account.user
@@ -220,7 +227,8 @@ def sign_in(request: Any, login: Login, *, may_connect: bool) -> Refusal | None:
             django_auth.logout(request)
         return Refusal(code="login_refused", ends="session" if is_known else "access")
     account = current_accounts().filter(open_id=login.open_id, user=user).first()
-    if account is None and _exists(user):
+    is_ours = getattr(user, "_tiktok_open_id", None) == login.open_id
+    if account is None and not is_ours and _exists(user):
         message = (
             "another authentication backend accepted tiktok_login, and returned another"
             " user"

@@ -398,14 +398,18 @@ def test_an_inactive_user_is_refused(accounts):
 
 
 @pytest.mark.parametrize("name", ["_account_of", "_record_login"])
-def test_a_user_who_is_deleted_during_a_login(accounts, monkeypatch, name):
-    """Nobody is signed in, and the page says that the login is over."""
+@pytest.mark.parametrize("model", ["user", "account"])
+def test_a_row_that_is_deleted_during_a_login(accounts, monkeypatch, name, model):
+    """Nobody is signed in if the user or the account is deleted meanwhile, and the page
+    says that the login is over.
+    """
     accounts.browser().log_in()
     called = getattr(local_accounts, name)
+    deleted = {"user": get_user_model(), "account": TikTokAccount}[model]
 
     def delete_around(*given):
         found = called(*given) if name == "_account_of" else None
-        get_user_model().objects.all().delete()
+        deleted.objects.all().delete()
         return found or called(*given)
 
     monkeypatch.setattr(local_accounts, name, delete_around)
