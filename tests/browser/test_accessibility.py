@@ -5,7 +5,6 @@ nothing.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -23,6 +22,7 @@ from tiktok_oauth_middleware._web.pages import (
 
 from ..conftest import CHROMIUM
 from ..support.screenshots import shoot
+from .axe import violations
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
@@ -100,23 +100,6 @@ def opened(tab):
     yield open_
     tab.remove_listener("console", listen)
     assert complaints == []
-
-
-def violations(tab):
-    """Return the findings of axe: rule and place."""
-    import axe_playwright_python
-
-    axe = Path(axe_playwright_python.__file__).parent / "axe.min.js"
-    tab.evaluate(axe.read_text())
-    # Best practices too, not only what the guidelines demand.
-    found = tab.evaluate(
-        "axe.run(document, {resultTypes: ['violations', 'incomplete']})"
-    )
-    assert len(found["passes"]) > 10
-    return [
-        (result["id"], [node["html"] for node in result["nodes"]])
-        for result in found["violations"] + found["incomplete"]
-    ]
 
 
 def test_every_page(opened):

@@ -11,7 +11,7 @@ from tiktok_oauth_middleware._web.messages import Messages
 from ..conftest import CHROMIUM
 from ..support.models import a_mount_point, an_auth
 from ..support.screenshots import shoot
-from .test_accessibility import violations
+from .axe import violations
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 

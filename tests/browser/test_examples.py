@@ -7,21 +7,19 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from playwright.sync_api import expect
 
 from ..conftest import CHROMIUM
-from ..support.ports import free_port
+from ..support.ports import free_port, wait_for
 from ..support.processes import ends_at_ctrl_c
 from ..support.screenshots import shoot
-from .test_accessibility import violations
+from .axe import violations
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
@@ -79,17 +77,6 @@ def examples() -> Iterator[dict[str, str]]:
 def example(request, examples) -> tuple[str, str]:
     """Return an example's name and address."""
     return request.param, examples[request.param]
-
-
-def wait_for(url: str) -> None:
-    give_up = time.monotonic() + 30
-    while time.monotonic() < give_up:
-        try:
-            if httpx2.get(url).status_code == 200:
-                return
-        except httpx2.HTTPError:
-            time.sleep(0.1)
-    pytest.fail(f"nothing answers at {url}")
 
 
 @pytest.fixture(scope="module")

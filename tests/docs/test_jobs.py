@@ -13,8 +13,7 @@ import pytest
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 from tiktok_oauth_middleware.testing.server import StandIn
 
-from ..browser.test_examples import wait_for
-from ..support.ports import free_port
+from ..support.ports import free_port, wait_for
 from ..support.recipes import blocks
 
 

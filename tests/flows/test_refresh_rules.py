@@ -24,8 +24,8 @@ from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware.stores.swap_locks import lock_row
 
 from ..conftest import API, RedisOfManyLoops, World, another_core, kept
+from ..support.asgi_calls import call, http_scope
 from ..support.patience import HANGS
-from ..unit.test_asgi import call, http_scope
 
 SESSION = "__Host-tiktok"
 LIFE = 7200

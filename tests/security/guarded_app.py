@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tiktok_oauth_middleware._web.guard import guard
 
 
@@ -44,3 +46,24 @@ def members_only(way):
         return SECRET
 
     return look
+
+
+def echo_path(world):
+    """Set the world's app, which answers with the path that it receives."""
+    if world.interface == "wsgi":
+
+        def app(environ, start_response):
+            start_response("200 OK", [("x-app", "yes")])
+            path = environ["PATH_INFO"].encode("latin-1").decode()
+            return [json.dumps(path).encode()]
+
+        world.app.wsgi_app.app = app
+        return
+
+    async def app(scope, receive, send):
+        head = [(b"x-app", b"yes")]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        body = json.dumps(scope["path"]).encode()
+        await send({"type": "http.response.body", "body": body})
+
+    world.app.app = app

@@ -20,9 +20,7 @@ from tiktok_oauth_middleware._oauth.user_info import fields_for
 from tiktok_oauth_middleware.errors import TikTokError
 
 from ..conftest import make_settings
-from .tiktok_faults import ENDPOINT, FAULTS, FLOWS, OK, OPEN_ID, Fault
-
-LIFE = 7200
+from .tiktok_faults import ENDPOINT, FAULTS, FLOWS, LIFE, OK, OPEN_ID, Fault
 
 
 async def ask(client, call):

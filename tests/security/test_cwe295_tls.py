@@ -24,17 +24,10 @@ from tiktok_oauth_middleware._oauth.client import TikTokClient
 from tiktok_oauth_middleware.errors import TikTokUnavailable
 
 from ..conftest import API, ORIGIN, PAGE, make_settings, starlette_app
-from ..support.certificates import self_signed
+from ..support.certificates import certificate
 from ..support.patience import HANGS
 from .test_cwe754_connection_faults import Server, silent
 from .tiktok_faults import OPEN_ID
-
-
-def certificate(home, *names):
-    """Write a self-signed certificate for these names; return its file."""
-    path = home / "certificate.pem"
-    path.write_bytes(b"".join(self_signed(*names)))
-    return path
 
 
 class SecureServer(Server):

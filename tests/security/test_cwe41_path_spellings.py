@@ -20,6 +20,7 @@ from ..conftest import (
 )
 from ..support.odd_paths import spelled
 from .conftest import memory_only
+from .guarded_app import echo_path
 
 DISCONNECT = "/auth/tiktok/disconnect"
 WEBHOOK = "/hooks/tiktok"
@@ -31,27 +32,6 @@ OWN = {
     "webhook": WEBHOOK,
 }
 ALL_PATHS = {"disconnect_path": DISCONNECT, "webhook_path": WEBHOOK}
-
-
-def echo_path(world):
-    """Set the world's app, which answers with the path that it receives."""
-    if world.interface == "wsgi":
-
-        def app(environ, start_response):
-            start_response("200 OK", [("x-app", "yes")])
-            path = environ["PATH_INFO"].encode("latin-1").decode()
-            return [json.dumps(path).encode()]
-
-        world.app.wsgi_app.app = app
-        return
-
-    async def app(scope, receive, send):
-        head = [(b"x-app", b"yes")]
-        await send({"type": "http.response.start", "status": 200, "headers": head})
-        body = json.dumps(scope["path"]).encode()
-        await send({"type": "http.response.body", "body": body})
-
-    world.app.app = app
 
 
 @memory_only

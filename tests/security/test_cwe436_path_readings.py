@@ -23,7 +23,7 @@ from tiktok_oauth_middleware._web.rules import PathRules
 from ..conftest import API, CALLBACK, LOGIN, ORIGIN, PAGE, make_settings
 from ..support.growth import is_constant
 from .conftest import memory_only
-from .test_cwe41_path_spellings import echo_path
+from .guarded_app import echo_path
 
 RULES = PathRules(["/app", "/static/Private", "/café"], ["/app/open", "/café/Karte"])
 PROTECTED = [

@@ -23,8 +23,8 @@ from tiktok_oauth_middleware._oauth.user import read_profile
 from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
 
 from ..conftest import API, LOGIN, ORIGIN, PAGE, flask_app, make_settings, query_of
+from ..support.certificates import certificate
 from ..support.faulty_tiktok import FaultyTikTok
-from .test_cwe295_tls import certificate
 
 WORLDS = ("threads", "asyncio", "trio")
 #: Long enough for every answer; without an answer the tests wait for all of it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from ..conftest import CALLBACK, LOGIN, another_core
-from ..unit._web.test_cookie_header import (
+from ..support.cookie_headers import (
     LOOK_ALIKES,
     drawn_headers,
     drawn_neighbours,

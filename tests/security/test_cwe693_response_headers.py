@@ -17,9 +17,9 @@ from tiktok_oauth_middleware._web.pages import PROBLEMS
 
 from ..conftest import API, CALLBACK, LOGIN, LOGOUT, PAGE, SAME_ORIGIN, query_of
 from ..support.app_users import CONNECT, begin, connect, connecting, sign_in
+from ..support.asgi_calls import call, http_scope
 from ..support.deliveries import HOOK
 from ..support.every_event import DISCONNECT, Breakable
-from ..unit.test_asgi import call, http_scope
 
 PACKAGE = "tiktok_oauth_middleware"
 

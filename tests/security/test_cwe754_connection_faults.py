@@ -25,7 +25,6 @@ from tiktok_oauth_middleware._oauth.client import TikTokClient
 
 from ..conftest import make_settings
 from ..support.patience import HANGS
-from .test_cwe20_tiktok_answers import LIFE
 from .tiktok_faults import (
     AWAY,
     CALLS,
@@ -34,6 +33,7 @@ from .tiktok_faults import (
     ERROR,
     FLOWS,
     GOOD,
+    LIFE,
     OK,
     OPEN_ID,
     alike,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from ..conftest import CALLBACK, LOGIN, LOGOUT, SAME_ORIGIN
-from ..support.growth import is_linear
-from ..unit._web.test_cookie_header import (
+from ..support.cookie_headers import (
     MALFORMED_NEIGHBOURS,
     SLOW,
 )
+from ..support.growth import is_linear
 from .conftest import memory_only
 
 SESSION = "__Host-tiktok"

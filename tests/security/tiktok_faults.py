@@ -28,7 +28,6 @@ ENDPOINT = {
     "revoke": "revoke",
     "profile": "user_info",
 }
-
 #: The effect on a user, by call and by the client's result.
 FLOWS = {
     # The callback's status, and whether a user is signed in afterwards.
@@ -60,7 +59,6 @@ FLOWS = {
         AWAY: (True, False),
     },
 }
-
 TOKEN: dict[str, Any] = {
     "access_token": "act.answered!5259.va",
     "expires_in": 7200,
@@ -510,3 +508,4 @@ FAULTS: list[Fault] = [
     *of_profiles(),
     *of_revokes(),
 ]
+LIFE = 7200

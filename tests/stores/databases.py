@@ -10,13 +10,18 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
 from ..support.patience import HANGS
 from ..support.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 class Server:
@@ -198,3 +203,54 @@ def running(kind: type[Server]) -> Iterator[Server]:
     server.start()
     yield server
     server.remove()
+
+
+class Waiting:
+    """The statements that wait for a lock on a table, as the server lists them."""
+
+    def __init__(self, admin: Any, server: Server, table: str) -> None:
+        self._admin = admin
+        self._is_mariadb = isinstance(server, MariaDB)
+        self._query = (
+            "SELECT id FROM information_schema.processlist"
+            f" WHERE state LIKE 'Waiting for table%%' AND info LIKE '%%{table}%%'"
+            if self._is_mariadb
+            else "SELECT pid FROM pg_stat_activity"
+            f" WHERE wait_event_type = 'Lock' AND query LIKE '%%{table}%%'"
+        )
+
+    def ids(self) -> list[int]:
+        return list(self._admin.exec_driver_sql(self._query).scalars())
+
+    def end_one(self) -> int:
+        """End the connection of the waiting statement; return its id."""
+        [found] = self.ids()
+        kill = f"KILL {found}"
+        if not self._is_mariadb:
+            kill = f"SELECT pg_terminate_backend({found})"
+        self._admin.exec_driver_sql(kill)
+        return found
+
+
+@contextmanager
+def locked(server: Server, table: str) -> Iterator[Waiting]:
+    """Lock a table, so that each statement on it waits."""
+    engine = sa.create_engine(server.url())
+    with engine.connect() as lock, engine.connect() as admin:
+        admin.execution_options(isolation_level="AUTOCOMMIT")
+        is_mariadb = isinstance(server, MariaDB)
+        lock.exec_driver_sql(f"LOCK TABLE {table}" + " WRITE" * is_mariadb)
+        try:
+            yield Waiting(admin, server, table)
+        finally:
+            if is_mariadb:
+                lock.exec_driver_sql("UNLOCK TABLES")
+            lock.rollback()
+    engine.dispose()
+
+
+def wait_until(is_so: Callable[[], object]) -> None:
+    deadline = time.monotonic() + HANGS
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -34,7 +34,7 @@ from ..support.batches import check_batches
 from ..support.django_once import configure
 from ..support.ports import free_port
 from .databases import MariaDB, Server
-from .test_contract import Twins
+from .twins import Twins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,9 +7,7 @@ or 1053. An administrator, a failover or a shutdown may be the reason.
 from __future__ import annotations
 
 import asyncio
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -22,11 +20,11 @@ from tiktok_oauth_middleware.errors import StoreError
 from tiktok_oauth_middleware.stores.sql import SQLStore
 
 from ..support.patience import HANGS
-from .databases import MariaDB, Server
-from .test_sql import Watched, kept, made
+from .databases import Server, locked, wait_until
+from .sql_stores import Watched, kept, made
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 #: Kinds of stores: with a blocking or an asyncio driver, and with the store's own
 #: connections or the app's engine.
@@ -41,57 +39,6 @@ KINDS = [
     "mariadb-asyncmy-loop",
     "mariadb-asyncmy-loop-engine",
 ]
-
-
-class Waiting:
-    """The statements that wait for a lock on a table, as the server lists them."""
-
-    def __init__(self, admin: Any, server: Server, table: str) -> None:
-        self._admin = admin
-        self._is_mariadb = isinstance(server, MariaDB)
-        self._query = (
-            "SELECT id FROM information_schema.processlist"
-            f" WHERE state LIKE 'Waiting for table%%' AND info LIKE '%%{table}%%'"
-            if self._is_mariadb
-            else "SELECT pid FROM pg_stat_activity"
-            f" WHERE wait_event_type = 'Lock' AND query LIKE '%%{table}%%'"
-        )
-
-    def ids(self) -> list[int]:
-        return list(self._admin.exec_driver_sql(self._query).scalars())
-
-    def end_one(self) -> int:
-        """End the connection of the waiting statement; return its id."""
-        [found] = self.ids()
-        kill = f"KILL {found}"
-        if not self._is_mariadb:
-            kill = f"SELECT pg_terminate_backend({found})"
-        self._admin.exec_driver_sql(kill)
-        return found
-
-
-@contextmanager
-def locked(server: Server, table: str) -> Iterator[Waiting]:
-    """Lock a table, so that each statement on it waits."""
-    engine = sa.create_engine(server.url())
-    with engine.connect() as lock, engine.connect() as admin:
-        admin.execution_options(isolation_level="AUTOCOMMIT")
-        is_mariadb = isinstance(server, MariaDB)
-        lock.exec_driver_sql(f"LOCK TABLE {table}" + " WRITE" * is_mariadb)
-        try:
-            yield Waiting(admin, server, table)
-        finally:
-            if is_mariadb:
-                lock.exec_driver_sql("UNLOCK TABLES")
-            lock.rollback()
-    engine.dispose()
-
-
-def wait_until(is_so: Callable[[], object]) -> None:
-    deadline = time.monotonic() + HANGS
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def end_in_the_middle(server: Server, table: str, call: Callable[[], Any]) -> Any:

@@ -25,8 +25,8 @@ from tiktok_oauth_middleware.testing.store_contract import LONG
 
 from ..support.patience import HANGS
 from ..support.ports import free_port
-from .test_contract import Twins
-from .test_redis_kinds import HERE, ClientTwins, Library, soon
+from .redis_servers import HERE, ClientTwins, Library, soon
+from .twins import Twins
 
 redis = pytest.importorskip("redis")
 

@@ -14,9 +14,8 @@ from tiktok_oauth_middleware.errors import StoreError
 from tiktok_oauth_middleware.stores.sql import SQLStore
 
 from ..support.patience import HANGS
-from .databases import MariaDB, Server
-from .test_ended_connections import locked, wait_until
-from .test_sql import Watched, made, some_table
+from .databases import MariaDB, Server, locked, wait_until
+from .sql_stores import Watched, made, some_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -100,3 +100,10 @@ def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         _PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+def certificate(home, *names):
+    """Write a self-signed certificate for these names; return its file."""
+    path = home / "certificate.pem"
+    path.write_bytes(b"".join(self_signed(*names)))
+    return path

@@ -13,9 +13,13 @@ import os
 import random
 import socket
 import tempfile
+import time
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
+
+import httpx2
+import pytest
 
 #: The same folder for every run, whatever its own TMPDIR is.
 _COMMON = Path(os.sep, "tmp") if os.name == "posix" else Path(tempfile.gettempdir())
@@ -68,3 +72,15 @@ def _is_unused(port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+def wait_for(url: str) -> None:
+    """Wait until a page is answered with 200."""
+    give_up = time.monotonic() + 30
+    while time.monotonic() < give_up:
+        try:
+            if httpx2.get(url).status_code == 200:
+                return
+        except httpx2.HTTPError:
+            time.sleep(0.1)
+    pytest.fail(f"nothing answers at {url}")

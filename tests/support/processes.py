@@ -7,6 +7,7 @@ imports all of it again, which takes most of a second.
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
 import sys
 
 #: A shell ignores SIGINT in what it runs in the background, and programs inherit that.
@@ -15,7 +16,6 @@ import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execv(sys.argv[1], sys.argv[1:])
 """
-
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["tests.conftest"])
 
@@ -27,3 +27,11 @@ def ends_at_ctrl_c(*arguments: str) -> list[str]:
         arguments: Python's.
     """
     return [sys.executable, "-c", _ENDS_AT_CTRL_C, sys.executable, *arguments]
+
+
+def python(code: str) -> list[str]:
+    """Run a program of Python; return the words that it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    return done.stdout.split()

@@ -1,4 +1,4 @@
-"""The stand-in on a port, and a client of it."""
+"""A stand-in and an app that is registered at it; one on a port, and a client of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import pytest
 
 from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn
+
+from .registered_app import REDIRECT, App
 
 
 @pytest.fixture
@@ -20,3 +22,15 @@ def browser(stand_in):
     """Return a client that keeps cookies and follows no redirects."""
     with httpx2.Client(base_url=stand_in.url, trust_env=False) as client:
         yield client
+
+
+@pytest.fixture
+def fake(clock):
+    """Return a stand-in at which one app is registered."""
+    return FakeTikTok(redirect_uris=[REDIRECT], clock=clock)
+
+
+@pytest.fixture
+def app(fake):
+    """Return the registered app."""
+    return App(fake)

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from .consent import SECRET, ask, callback, decide, exchange
+from .over_http import STEER, ask, callback, decide, exchange
+from .registered_app import SECRET
 
-STEER = {"x-stand-in": "1"}
 STEERED = [
     "fail",
     "lose-answer",

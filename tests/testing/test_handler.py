@@ -10,7 +10,7 @@ import pytest
 
 from tiktok_oauth_middleware.testing.handler import hosts_of
 
-from .consent import ask, callback, decide, exchange
+from .over_http import ask, callback, decide, exchange
 
 
 class TestConsent:

@@ -27,7 +27,7 @@ from tiktok_oauth_middleware.testing import (
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import LOGIN, ORIGIN, Clock, make_settings, starlette_app
-from .test_clients import CLIENTS, Visitor, open_client, run
+from .clients import CLIENTS, Visitor, open_client, run
 
 pytest_plugins = ["pytester"]
 

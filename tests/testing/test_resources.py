@@ -16,23 +16,13 @@ from tiktok_oauth_middleware.testing import wire as stand_in_wire
 from tiktok_oauth_middleware.testing.provider import PEOPLE
 from tiktok_oauth_middleware.testing.videos import VIDEO_FIELDS
 
-from .test_fake import KEY, REDIRECT, SECRET, App
+from .registered_app import KEY, REDIRECT, SECRET, App
 
 LIST = "https://open.tiktokapis.com/v2/video/list/"
 QUERY = "https://open.tiktokapis.com/v2/video/query/"
 CREATOR = "https://open.tiktokapis.com/v2/post/publish/creator_info/query/"
 SCOPES = "user.info.basic,user.info.profile,video.list,video.publish"
 JSON = {"content-type": "application/json"}
-
-
-@pytest.fixture
-def fake(clock):
-    return FakeTikTok(redirect_uris=[REDIRECT], clock=clock)
-
-
-@pytest.fixture
-def app(fake):
-    return App(fake)
 
 
 @pytest.fixture

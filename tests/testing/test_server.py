@@ -12,7 +12,7 @@ from tiktok_oauth_middleware import TikTokSettings
 from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn
 
-from .consent import KEY, REDIRECT, SECRET
+from .registered_app import KEY, REDIRECT, SECRET
 
 
 def test_kept_connection(stand_in):

@@ -27,19 +27,8 @@ from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import ORIGIN, starlette_app
 from ..support.patience import HANGS
-from .consent import ask, decide
-from .test_control import STEER
-from .test_fake import FORM, KEY, REDIRECT, SECRET, App
-
-
-@pytest.fixture
-def fake(clock):
-    return FakeTikTok(clock=clock)
-
-
-@pytest.fixture
-def app(fake):
-    return App(fake)
+from .over_http import STEER, ask, decide
+from .registered_app import FORM, KEY, REDIRECT, SECRET, App
 
 
 class TestAuthorize:
@@ -94,9 +83,10 @@ class TestAuthorize:
             with pytest.raises(ConsentRefused):
                 app.consent(redirect_uri=wrong)
 
-    def test_https_on_loopback(self, app):
+    def test_https_on_loopback(self, clock):
         """A loopback address with https may be registered, and needs PKCE, too."""
         uri = "https://localhost:8000/cb"
+        app = App(FakeTikTok(redirect_uris=[uri], clock=clock))
         assert app.consent(redirect_uri=uri)["code"]
         with pytest.raises(ConsentRefused) as caught:
             app.consent(

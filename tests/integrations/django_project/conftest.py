@@ -188,3 +188,13 @@ def accounts(project: Project) -> Project:
     project.set(AUTHENTICATION_BACKENDS=[MODEL_BACKEND, BACKEND])
     assert apps.is_installed("tiktok_oauth_middleware.django")
     return project
+
+
+def django_browser(accounts: Project, name: str = "alice") -> tuple[Browser, Any]:
+    """Return a browser that is signed in to Django with a password, and its user."""
+    from django.contrib.auth import get_user_model
+
+    user = get_user_model().objects.create_user(name, password="password")
+    browser = accounts.browser()
+    assert browser.get(f"/django-login?name={name}").text == "logged in"
+    return browser, user

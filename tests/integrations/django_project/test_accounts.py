@@ -21,17 +21,9 @@ from tiktok_oauth_middleware.django.accounts import find_or_make
 from tiktok_oauth_middleware.django.models import TikTokAccount
 
 from ...conftest import ORIGIN
-from .conftest import BACKEND, MODEL_BACKEND
+from .conftest import BACKEND, MODEL_BACKEND, django_browser
 
 NOBODY = {"name": "", "authenticated": False}
-
-
-def django_browser(accounts, name="alice"):
-    """Return a browser that is signed in to Django with a password."""
-    user = get_user_model().objects.create_user(name, password="password")
-    browser = accounts.browser()
-    assert browser.get(f"/django-login?name={name}").text == "logged in"
-    return browser, user
 
 
 @pytest.fixture

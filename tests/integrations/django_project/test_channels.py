@@ -15,7 +15,7 @@ from django.urls import path
 from tiktok_oauth_middleware.django.channels import TikTokAuthMiddlewareStack
 
 from ...conftest import ORIGIN
-from .test_accounts import django_browser
+from .conftest import django_browser
 
 
 @pytest.fixture

@@ -20,8 +20,7 @@ from tiktok_oauth_middleware.django.project import installation
 
 from ...conftest import API, LOGIN, PAGE, query_of
 from ...support.senders import SENDERS, is_ours, sender
-from .conftest import BACKEND, MODEL_BACKEND, USUAL
-from .test_accounts import django_browser
+from .conftest import BACKEND, MODEL_BACKEND, USUAL, django_browser
 
 TIKTOK = "https://www.tiktok.com/"
 QUESTION = "Connect a TikTok account?"

@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from tiktok_oauth_middleware.django import signals
 from tiktok_oauth_middleware.django.models import TikTokAccount
 
-from .test_accounts import django_browser
+from .conftest import django_browser
 
 
 class Lagging:

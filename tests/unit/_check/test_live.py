@@ -18,7 +18,7 @@ from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ...conftest import START, make_settings
-from ...security.test_cwe295_tls import certificate
+from ...support.certificates import certificate
 from ...support.patience import HANGS
 
 NOW = START + 365 * 86400

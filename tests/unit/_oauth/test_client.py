@@ -22,12 +22,7 @@ from tiktok_oauth_middleware.errors import (
 
 from ...conftest import make_settings
 from ...support.patience import HANGS
-
-
-def client(handler, blocking=True, **options):
-    backend = ThreadBackend() if blocking else AsyncBackend()
-    transport = httpx2.MockTransport(handler)
-    return TikTokClient(make_settings(**options), backend, transport=transport)
+from .conftest import client
 
 
 @pytest.mark.parametrize("blocking", [True, False], ids=["blocking", "cooperative"])

@@ -15,7 +15,7 @@ from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._oauth.client import TikTokClient
 
 from ...conftest import make_settings
-from .test_client import client
+from .conftest import client
 
 
 def token_answer(code, **changes):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, StoreError, TikTokEndpoints
@@ -24,6 +21,7 @@ from tiktok_oauth_middleware.events import EVENTS
 from ...support.app_users import connect, connecting, sign_in
 from ...support.deliveries import HOOK, deliver
 from ...support.every_event import DISCONNECT, LIFE, Breakable, everything
+from ...support.processes import python
 
 
 @pytest.fixture(scope="module")
@@ -279,13 +277,6 @@ class TestTables:
         for kind in EVENTS.values():
             for count in kind.counts:
                 assert count.value or not count.attribute or kind.reasons
-
-
-def python(code):
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    )
-    return done.stdout.split()
 
 
 BUILD = """

@@ -27,8 +27,8 @@ from ...conftest import World, kept
 from ...support.app_users import connect, connecting, sign_in
 from ...support.deliveries import HOOK, deliver
 from ...support.every_event import DISCONNECT, LIFE, Breakable, everything
+from ...support.processes import python
 from ...support.spans import is_below, named, names, ours, spans
-from .test_metrics import python
 
 DUE = LIFE - 100
 

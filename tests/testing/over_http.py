@@ -1,12 +1,11 @@
-"""A browser's way over the stand-in's consent page, request by request."""
+"""Requests to a stand-in on a port: a browser's, an app's, and a program's."""
 
 from __future__ import annotations
 
 import re
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-KEY, SECRET = "awstandinclientkey", "stand-in-client-secret"
-REDIRECT = "https://app.example.com/callback"
+from .registered_app import KEY, REDIRECT, SECRET
 
 
 def ask(scope="user.info.basic,video.list", **changes):
@@ -52,3 +51,6 @@ def exchange(browser, code):
         "redirect_uri": REDIRECT,
     }
     return browser.post("/v2/oauth/token/", data=form).json()
+
+
+STEER = {"x-stand-in": "1"}
