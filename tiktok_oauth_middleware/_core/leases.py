@@ -42,13 +42,14 @@ def renewed_by_thread(renew: Callable[[float], object], ttl: float) -> Iterator[
 
     # A daemon, so that a store that hangs does not prevent the process from ending.
     thread = threading.Thread(target=work, name="tiktok-lease", daemon=True)
+    is_kept = True
     try:
-        thread.start()
-    except RuntimeError:  # no more threads, or the interpreter is ending
-        yield False
-        return
-    try:
-        yield True
+        # Inside: Ctrl-C can interrupt `start` when the thread runs already.
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads, or the interpreter is ending
+            is_kept = False
+        yield is_kept
     finally:
         # The thread is not joined: a renewal in flight finds the lock released, or
         # taken by the next holder, and changes nothing.

@@ -313,3 +313,59 @@ class TestRunAll:
             signal.signal(signal.SIGINT, before)
         thread.join(HANGS)
         assert done == [1, 1]
+
+
+class TestInterruptedStart:
+    """Ctrl-C comes inside `Thread.start`, when the new thread runs already."""
+
+    @pytest.fixture
+    def interrupted(self, monkeypatch):
+        start = threading.Thread.start
+
+        def interrupted(thread):
+            start(thread)
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(threading.Thread, "start", interrupted)
+
+    def test_call(self, interrupted):
+        """The call is made once, its result is used, and then Ctrl-C is raised."""
+        backend, calls, results = ThreadBackend(), [], []
+
+        def call():
+            calls.append(1)
+            return "answer"
+
+        async def work():
+            results.append(await backend.with_timeout(HANGS, call, None))
+
+        with pytest.raises(KeyboardInterrupt):
+            run(backend.single_flight("key", work, wait=HANGS))
+        assert (calls, results) == ([1], ["answer"])
+        assert not backend.is_in_flight("key")
+
+    def test_several_works(self, interrupted):
+        """Work that has begun is finished first, and no further work begins."""
+        backend, begun, ended = ThreadBackend(), [], []
+
+        def work(number):
+            async def one():
+                begun.append(number)
+                ended.append(number)
+
+            return one
+
+        async def all_of_them():
+            await backend.run_all(
+                [work(number) for number in range(50)], 2, at_thread_end=list
+            )
+
+        with pytest.raises(KeyboardInterrupt):
+            run(all_of_them())
+        finished = len(ended)
+        assert len(begun) == finished
+        for thread in threading.enumerate():
+            if thread.name == "tiktok":
+                thread.join(HANGS)
+        assert len(begun) == finished
