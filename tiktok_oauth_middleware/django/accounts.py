@@ -1,17 +1,10 @@
-"""Django users of TikTok accounts: found, created, connected, signed in and out.
-
-A Django session that a TikTok login began carries the open_id, and lasts as long as the
-TikTok session: when that ends, because of a logout, a webhook or its age, the next
-request that reads ``request.user`` is anonymous. A Django session that began in
-another way, such as with a password, is not affected.
-"""
+"""Django users of TikTok accounts: found, created, connected, signed in and out."""
 
 from __future__ import annotations
 
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from django.contrib import auth as django_auth
@@ -19,7 +12,6 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, models, router, transaction
 from django.utils import timezone
-from django.utils.functional import SimpleLazyObject
 
 from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
 from tiktok_oauth_middleware._oauth.user import read_profile
@@ -28,20 +20,16 @@ from tiktok_oauth_middleware._web.connecting_login import SignedInUser
 from tiktok_oauth_middleware.auth import Login
 
 from . import signals
+from .bound_user import BOUND_TO, check_placing
 from .models import TikTokAccount, current_accounts
 from .project import installation
-from .receivers import end_after_response
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from tiktok_oauth_middleware._core.http import FinishedLogin
     from tiktok_oauth_middleware._session.cached_session import CachedSession
     from tiktok_oauth_middleware._web.messages import ProblemCode
 
 _atomic: Any = transaction.atomic  # untyped: a decorator and a context manager
-#: Where Django's session keeps the open_id of the TikTok login that began it.
-BOUND_TO = "_tiktok_open_id"
 #: How many names are tried for a new user; each has 40 random bits.
 _NAME_TRIES = 5
 
@@ -198,7 +186,7 @@ def signed_in_user(request: Any) -> SignedInUser | None:
     Raises:
         ImproperlyConfigured: AuthenticationMiddleware is not listed before ours.
     """
-    _check_placing(request)
+    check_placing(request)
     if BOUND_TO in request.session or not request.user.is_authenticated:
         return None
     user = request.user
@@ -341,79 +329,3 @@ def sign_out(request: Any, *, only_bound: bool) -> None:
     """
     if not only_bound or BOUND_TO in request.session:
         django_auth.logout(request)
-
-
-# --- sessions ----------------------------------------------------------------------
-
-
-def bind_user(request: Any) -> None:
-    """Make ``request.user`` anonymous once the TikTok session behind it has ended.
-
-    Neither session is read until the project reads ``request.user``.
-
-    Raises:
-        ImproperlyConfigured: AuthenticationMiddleware is not listed before ours.
-    """
-    given = _check_placing(request)
-    # Kept twice: REST framework replaces `request.user` by its own user.
-    request._tiktok_user = request.user = SimpleLazyObject(
-        partial(_bound_user, request, given)
-    )
-    request.auser = partial(_abound_user, request, request.auser)
-
-
-def _check_placing(request: Any) -> Any:
-    """Return the project's own ``request.user``.
-
-    Raises:
-        ImproperlyConfigured: AuthenticationMiddleware is not listed before ours.
-    """
-    given = getattr(request, "user", None)
-    if given is None or not hasattr(request, "session"):
-        message = (
-            "TikTokBackend needs SessionMiddleware and AuthenticationMiddleware before"
-            " TikTokMiddleware in MIDDLEWARE"
-        )
-        raise ImproperlyConfigured(message)
-    return given
-
-
-def _is_over(request: Any, open_id: str | None) -> bool:
-    """Whether Django's session was begun by a TikTok login that has ended."""
-    return open_id is not None and request.tiktok.open_id != open_id
-
-
-def _bound_user(request: Any, given: Any) -> Any:
-    open_id = request.session.get(BOUND_TO)
-    if not _is_over(request, open_id):
-        _end_without_user(request, open_id, given)
-        return given
-    request.user = given  # logout() names this user in its signal
-    django_auth.logout(request)
-    return AnonymousUser()
-
-
-async def _abound_user(request: Any, given: Callable[[], Awaitable[Any]]) -> Any:
-    open_id = await request.session.aget(BOUND_TO)
-    if not _is_over(request, open_id):
-        user = await given()
-        _end_without_user(request, open_id, user)
-        return user
-    request.auser = given
-    await django_auth.alogout(request)
-    request.auser = _anonymous  # `given` caches the user, also after alogout()
-    return AnonymousUser()
-
-
-async def _anonymous() -> AnonymousUser:
-    return AnonymousUser()
-
-
-def _end_without_user(request: Any, open_id: str | None, user: Any) -> None:
-    """End a TikTok session whose Django session has no user any more.
-
-    The user was deactivated without a signal, for example, or changed the password in
-    another browser.
-    """
-    if open_id is not None and not user.is_authenticated:
-        end_after_response(request)

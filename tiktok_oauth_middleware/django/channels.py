@@ -17,7 +17,7 @@ from django.contrib.auth.models import AnonymousUser
 
 from tiktok_oauth_middleware.asgi import TikTokOAuthMiddleware
 
-from .accounts import BOUND_TO
+from .bound_user import BOUND_TO
 from .project import installation
 
 __all__ = ["TikTokAuthMiddlewareStack"]

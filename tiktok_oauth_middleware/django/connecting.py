@@ -74,7 +74,9 @@ def app_users(
     def ask(request: Any) -> str | None:
         if accounts is not None and hasattr(request, "session"):
             # A session that a TikTok login began may have ended with it.
-            accounts.bind_user(request)
+            from .bound_user import bind_user
+
+            bind_user(request)
         return chosen(request)
 
     async def ask_in_thread(request: Any) -> str | None:

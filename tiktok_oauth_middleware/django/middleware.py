@@ -94,6 +94,11 @@ class TikTokMiddleware:
         self._cookie_start = core.cookie_start
         self._rules = core.rules
         self._accounts = accounts_module()
+        self._bind_user: Callable[[HttpRequest], None] | None = None
+        if self._accounts is not None:
+            from .bound_user import bind_user
+
+            self._bind_user = bind_user
 
     def __call__(self, request: HttpRequest) -> Any:
         """Return the response; under ASGI an awaitable that gives it."""
@@ -147,8 +152,8 @@ class TikTokMiddleware:
                 )
                 return _changed(exchange.django_response(request, refusal), change)
             auth._challenge = Challenge(is_preflight=True)
-        if self._accounts is not None:
-            self._accounts.bind_user(request)
+        if self._bind_user is not None:
+            self._bind_user(request)
         response: HttpResponseBase = (
             await self.get_response(request)
             if self._is_async

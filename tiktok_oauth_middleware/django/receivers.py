@@ -72,7 +72,7 @@ def _logged_in(request: Any = None, user: Any = None, **_: Any) -> None:
     with the TikTok session: the latter may have ended already, and the new login would
     end with it.
     """
-    from .accounts import BOUND_TO
+    from .bound_user import BOUND_TO
     from .models import current_accounts
 
     session = getattr(request, "session", None)

@@ -151,6 +151,7 @@ def _log_in_to_django(client: Any, person: User, granted: str, user: Any) -> Non
     if backend_path() is None:
         return
     from tiktok_oauth_middleware.django import accounts
+    from tiktok_oauth_middleware.django.bound_user import BOUND_TO
 
     login = Login(open_id=person.open_id, scopes=split_scopes(granted), user=person)
     if user is None:
@@ -166,7 +167,7 @@ def _log_in_to_django(client: Any, person: User, granted: str, user: Any) -> Non
     session[SESSION_KEY] = user._meta.pk.value_to_string(user)
     session[BACKEND_SESSION_KEY] = backend_path()
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-    session[accounts.BOUND_TO] = person.open_id
+    session[BOUND_TO] = person.open_id
     session.save()
     client.cookies[settings.SESSION_COOKIE_NAME] = session.session_key
 
