@@ -19,10 +19,10 @@ from tiktok_oauth_middleware._core.return_to import LONGEST_RETURN_TO
 from tiktok_oauth_middleware._oauth.scopes import split_scopes
 from tiktok_oauth_middleware._session.cached_session import DENIED, CachedSession
 
+from .cors import cors_headers, with_cors
 from .guard import Challenge, ResponseHead
 from .navigation import is_page_visit, referring_path
 from .pages import ErrorPage, Note, Pages, link
-from .response_headers import cors_headers, with_cors
 from .responses import BASE_HEADERS, PLAIN, json_response, redirect
 
 if TYPE_CHECKING:

@@ -1,45 +1,13 @@
-"""Headers of the app's responses that concern caches and pages of other origins."""
+"""Headers of the app's responses that concern caches."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from tiktok_oauth_middleware._core.http import Cookie, is_sendable
+from tiktok_oauth_middleware._core.http import Cookie
 
 _SHARED = re.compile(r"public|s-maxage=.*", re.IGNORECASE)
-
-
-def cors_headers(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the app's headers that let pages of other origins read a response.
-
-    These are the Access-Control headers, and the app's ``Vary`` if there is one, with
-    Cookie added: an app that copies the allowed origin from the request varies by
-    Origin.
-    """
-    kept = [
-        (name.lower(), value)
-        for name, value in headers
-        if name.lower().startswith("access-control-") and is_sendable(value)
-    ]
-    vary = [item for item in _items(headers, "vary") if is_sendable(item)]
-    if vary:
-        if "*" not in vary and "cookie" not in map(str.lower, vary):
-            vary.append("Cookie")
-        kept.append(("vary", ", ".join(vary)))
-    return kept
-
-
-def with_cors(
-    ours: Sequence[tuple[str, str]], kept: Sequence[tuple[str, str]]
-) -> tuple[tuple[str, str], ...]:
-    """Return our headers with those of `cors_headers`, and one ``Vary`` of both."""
-    both = [*ours, *kept]
-    vary = dict.fromkeys(_items(both, "vary"))
-    others = (pair for pair in both if pair[0] != "vary")
-    return (*others, ("vary", ", ".join(vary))) if vary else tuple(others)
-
-
 _MERGED = ("cache-control", "vary")
 _LONGEST_REMEMBERED_NAME = 64
 _REMEMBERED_NAMES = 256
@@ -98,7 +66,7 @@ def keep_private(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     else:  # the usual case, in 1 us instead of 10
         return [*headers, *_PRIVATE]
     kept = [pair for pair in headers if not is_caching(pair[0])]
-    directives, vary = (_items(headers, name) for name in _MERGED)
+    directives, vary = (items_of(headers, name) for name in _MERGED)
     control = [d for d in directives if not _SHARED.fullmatch(d)]
     names = {d.lower() for d in control}
     # A cache that understands the status ignores no-store beside must-understand
@@ -152,6 +120,7 @@ def with_cookie_set(
     return [cookie.header(), *kept, ("cache-control", "no-store")]
 
 
-def _items(headers: Sequence[tuple[str, str]], name: str) -> list[str]:
+def items_of(headers: Sequence[tuple[str, str]], name: str) -> list[str]:
+    """Return the items of all headers of a name, which is in lower case."""
     values = (value for key, value in headers if key.lower() == name)
     return [item.strip() for v in values for item in v.split(",") if item.strip()]
