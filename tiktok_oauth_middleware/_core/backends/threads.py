@@ -85,8 +85,12 @@ class ThreadBackend:
         Inside `_shielding` an exception that interrupts the wait is raised later.
         """
         outcome, end = Outcome(BaseException), threading.Event()
+        # Taken by the thread before the call, or by this one, which makes none then.
+        turn = threading.Lock()
 
         def work() -> None:
+            if not turn.acquire(blocking=False):
+                return
             with outcome:
                 outcome.value = call()
             end.set()
@@ -101,8 +105,8 @@ class ThreadBackend:
             await _wait_until(end, deadline, meanwhile)
             self._interruption.defer_signals()
         except BaseException as error:
-            could_not_start = isinstance(error, RuntimeError) and not thread.ident
-            if could_not_start or not self._interruption.is_kept:
+            # The thread may be running even if `start` was interrupted.
+            if not self._interruption.is_kept or turn.acquire(blocking=False):
                 raise
             self._interruption.error = error
             await _wait_until(end, deadline, meanwhile)

@@ -325,8 +325,10 @@ class TestInterruptedStart:
         def interrupted(thread):
             start(thread)
             monkeypatch.undo()
+            assert self.has_begun.wait(HANGS)
             raise KeyboardInterrupt
 
+        self.has_begun = threading.Event()
         monkeypatch.setattr(threading.Thread, "start", interrupted)
 
     def test_call(self, interrupted):
@@ -335,6 +337,7 @@ class TestInterruptedStart:
 
         def call():
             calls.append(1)
+            self.has_begun.set()
             return "answer"
 
         async def work():
@@ -345,6 +348,26 @@ class TestInterruptedStart:
         assert (calls, results) == ([1], ["answer"])
         assert not backend.is_in_flight("key")
 
+    def test_call_that_has_not_begun(self, monkeypatch):
+        """Ctrl-C is raised at once, and the call is not made any more."""
+        backend, calls, threads = ThreadBackend(), [], []
+
+        def interrupted(thread):
+            threads.append(thread)
+            raise KeyboardInterrupt
+
+        async def work():
+            await backend.with_timeout(HANGS, lambda: calls.append(1), None)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run(backend.single_flight("key", work, wait=HANGS))
+        threads[0].start()
+        threads[0].join(HANGS)
+        assert not calls
+        assert not backend.is_in_flight("key")
+
     def test_several_works(self, interrupted):
         """Work that has begun is finished first, and no further work begins."""
         backend, begun, ended = ThreadBackend(), [], []
@@ -352,6 +375,7 @@ class TestInterruptedStart:
         def work(number):
             async def one():
                 begun.append(number)
+                self.has_begun.set()
                 ended.append(number)
 
             return one
