@@ -6,6 +6,7 @@ own port, and SQLite; all servers have the same tests.
 
 from __future__ import annotations
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, quote, urlsplit
@@ -15,6 +16,50 @@ import pytest
 from ..conftest import API, CALLBACK, LOGIN, LOGOUT, PAGE
 from ..support.recipes import blocks
 from .conftest import FURTHER, KINDS, WEBHOOK, until
+from .tabs import LENGTHS, cut_off, fifty_tabs
+
+#: The servers whose limits of headers differ.
+TABS = (
+    "uvicorn-h11",
+    "uvicorn-httptools",
+    "gunicorn-sync",
+    "gunicorn-workers",
+    "waitress",
+)
+#: The servers that notice a lost connection in different ways.
+CUT_OFF = (
+    "uvicorn-h11",
+    "uvicorn-workers",
+    "hypercorn-asyncio",
+    "hypercorn-trio",
+    "granian-asgi",
+    "daphne",
+    "gunicorn-asgi",
+    "gunicorn-sync",
+    "gunicorn-gthread",
+    "gunicorn-workers",
+    "waitress",
+)
+#: One kind of each program, with several workers where it has them.
+RESTARTED = (
+    "uvicorn-workers",
+    "hypercorn-trio",
+    "granian-asgi",
+    "daphne",
+    "gunicorn-asgi",
+    "gunicorn-workers",
+    "waitress",
+    "cheroot",
+    "uwsgi",
+    "wsgiref",
+    "gevent",
+    "tornado",
+    "twisted",
+)
+if os.environ.get("SERVERS") == "all":
+    #: Their own headers and ends of connections.
+    OTHERS = ("gevent", "gunicorn-gevent", "eventlet", "tornado", "twisted", "cherrypy")
+    TABS, CUT_OFF, RESTARTED = TABS + OTHERS, CUT_OFF + OTHERS, tuple(KINDS)
 
 
 def test_page():
@@ -308,6 +353,20 @@ def test_tokens_that_came_due(browser, server):
     assert tiktok.count("token", grant_type="refresh_token") == before + 1
 
 
+@LENGTHS
+@pytest.mark.parametrize("server", TABS, indirect=True)
+def test_fifty_tabs(server, length, newest):
+    """After fifty logins begun at once every request works, and so do the newest."""
+    fifty_tabs(server, length, newest)
+
+
+@pytest.mark.parametrize("server", CUT_OFF, indirect=True)
+def test_cut_off(server, gate):
+    """A browser that disconnects and repeats the request is signed in, once."""
+    cut_off(server, gate)
+
+
+@pytest.mark.parametrize("server", RESTARTED, indirect=True)
 def test_restart(browser, server):
     """A session and a login under way survive a restart of the server."""
     browser.log_in()
