@@ -16,7 +16,7 @@ from tiktok_oauth_middleware._core.findings import Finding
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware.stores.registry import diagnose_store
 
-from . import keys, machine, portal, records
+from . import dependencies, keys, machine, portal, records
 from .findings import of_faults
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def diagnose(
     yield from diagnose_store(reveal(settings.store))
     yield from records.findings(settings)
     yield from machine.findings(settings, clock, online=online)
+    yield from dependencies.findings()
     if live:
         from . import live as live_check
 

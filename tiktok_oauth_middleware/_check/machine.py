@@ -1,16 +1,14 @@
-"""Findings about the machine: clock, certificates, and versions of dependencies."""
+"""Findings about the machine: its clock, and its certificates."""
 
 from __future__ import annotations
 
 import os
 import re
 import ssl
-import sys
 import time
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
-from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,20 +21,12 @@ from tiktok_oauth_middleware._core.findings import Finding, good, note, wrong
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
-DISTRIBUTION = "tiktok-oauth-middleware"
 #: A clock that shows a time before this package existed is wrong: 2026-11-01 UTC.
 _RELEASED = 1_793_491_200
 _YEARS = 20 * 365 * 86400
 #: A clock counts as correct up to this difference, in seconds.
 _SLIGHT_SKEW = 10
 _ANSWER_SECONDS = 10
-_IMPLEMENTATION = re.compile(
-    r"implementation_name\s*(?P<operator>[=!]=)\s*[\"'](?P<name>\w+)"
-)
-_REQUIREMENT = re.compile(
-    r"(?P<name>[A-Za-z0-9._-]+)\s*(?:>=\s*(?P<least>[0-9.]+))?[^;]*"
-    r"(?:;\s*extra\s*==\s*['\"](?P<extra>[a-z]+)['\"])?"
-)
 
 
 def findings(
@@ -51,7 +41,6 @@ def findings(
         yield finding
     if online:
         yield from _clock_difference(token, clock, context)
-    yield from _dependencies()
 
 
 def _clock(now: float) -> Finding:
@@ -153,90 +142,3 @@ def _compared(ahead: float) -> Finding:
         f"{words} TikTok's",
         "synchronise it: workers may differ by 60 s, and from TikTok by 300 s",
     )
-
-
-# --- dependencies ------------------------------------------------------------------
-
-
-def _dependencies() -> Iterator[Finding]:
-    try:
-        requirements = metadata.requires(DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:
-        yield note(
-            "not_installed",
-            "",
-            f"{DISTRIBUTION} is not installed, so its requirements are unknown",
-            "install it with pip",
-        )
-        return
-    if version("httpx2") is None and version("httpx") is not None:
-        requirements = [r for r in requirements if not r.startswith("httpx2")]
-        yield note(
-            "httpx_alone",
-            "",
-            "httpx is installed and httpx2 is not: it works, but Authlib will drop it",
-            "install httpx2",
-        )
-    odd = [*too_old(requirements)]
-    yield from odd
-    families = [(name, version(name)) for name in ("httpx2", "httpx")]
-    if all(found for _, found in families):
-        both = " and ".join(f"{name} {found}" for name, found in families)
-        yield note(
-            "httpx_twice",
-            "",
-            f"{both} are installed: Authlib uses the first",
-            "a transport= must be of httpx2; remove httpx if nothing else needs it",
-        )
-    if not odd:
-        yield good("dependencies", "", "the installed dependencies are new enough")
-
-
-def too_old(requirements: list[str]) -> Iterator[Finding]:
-    """Return a finding for each requirement that is missing or too old.
-
-    Args:
-        requirements: as in the package's metadata.
-    """
-    reported = set()
-    for line in requirements:
-        found = _REQUIREMENT.match(line)
-        if found is None or found["name"] in reported or not _applies(line):
-            continue
-        name, least, extra = found["name"], found["least"] or "0", found["extra"]
-        have = version(name)
-        if have is None and extra is None:
-            message = f"{name} is not installed"
-        elif have is not None and _release(have) < _release(least):
-            message = f"{name} {have} is older than {least}"
-        else:
-            continue
-        reported.add(name)
-        # A package of an extra may be installed for another purpose.
-        level = wrong if extra is None else note
-        yield level("dependency", "", message, f'pip install "{name}>={least}"')
-
-
-def _applies(requirement: str) -> bool:
-    """Whether a requirement is meant for this implementation of Python."""
-    found = _IMPLEMENTATION.search(requirement)
-    if found is None:
-        return True
-    return (sys.implementation.name == found["name"]) == (found["operator"] == "==")
-
-
-def version(name: str) -> str | None:
-    """Return the version of a distribution that is installed, or None."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """Return the numbers that a version begins with, without zeros at their end."""
-    numbers = re.match(r"[0-9]+(?:\.[0-9]+)*", version)
-    parts = [int(part) for part in numbers[0].split(".")] if numbers else []
-    while parts and not parts[-1]:
-        parts.pop()
-    return tuple(parts)

@@ -27,7 +27,7 @@ from tiktok_oauth_middleware import (
     TikTokEndpoints,
     TikTokOAuthWSGIMiddleware,
 )
-from tiktok_oauth_middleware._check import diagnose, machine, of_faults, portal
+from tiktok_oauth_middleware._check import diagnose, of_faults, portal
 from tiktok_oauth_middleware._check.portal import KNOWN_SCOPES, STAND_IN_KEY
 from tiktok_oauth_middleware._oauth import http_library
 from tiktok_oauth_middleware.errors import ConfigurationError
@@ -780,56 +780,6 @@ class TestOnline:
         """Without the option no request is sent."""
         found({"endpoints": TikTokEndpoints(token=endpoint.url)})
         assert endpoint.seen == []
-
-
-class TestDependencies:
-    def old(self, *requirements):
-        return [(f.level, f.message) for f in machine.too_old([*requirements])]
-
-    def test_new_enough(self):
-        """The installed packages satisfy the declared requirements."""
-        assert self.old("anyio>=4", "pytest>=8.0.0", "anyio") == []
-
-    def test_too_old(self):
-        """A package that is too old is an error, with the version to install."""
-        [finding] = machine.too_old(["anyio>=400.1", "anyio>=4; extra == 'x'"])
-        assert finding.level == "wrong"
-        assert finding.fix == 'pip install "anyio>=400.1"'
-
-    def test_missing(self):
-        """A missing package is an error, except one of an extra."""
-        nothing = "surely-nothing-of-this-name"
-        assert self.old(f"{nothing}>=1") == [("wrong", f"{nothing} is not installed")]
-        assert self.old(f"{nothing}>=1; extra == 'x'") == []
-
-    def test_another_python(self):
-        """A requirement for another implementation of Python is ignored."""
-        here = sys.implementation.name
-        ours = f"anyio>=400; implementation_name == '{here}'"
-        theirs = f"anyio>=500; implementation_name != '{here}'"
-        [finding] = machine.too_old([theirs, ours])
-        assert finding.message.endswith(" is older than 400")
-        assert not [*machine.too_old(["anyio>=400; implementation_name == 'none'"])]
-
-    def test_extra_too_old(self):
-        """An extra's package that is too old is noted: another project may need it."""
-        [(level, _)] = self.old("flask>=300; extra == 'flask'")
-        assert level == "note"
-
-    def test_same_version(self):
-        """Zeros at the end of a version are ignored."""
-        assert machine._release("2.0.0rc1") == machine._release("2") == (2,)
-        assert machine._release("1.10") > machine._release("1.9.9")
-
-    def test_httpx_twice(self):
-        """It is noted if both httpx and httpx2 are installed."""
-        both = machine.version("httpx") and machine.version("httpx2")
-        assert (level("httpx_twice") == "note") is bool(both)
-
-    def test_httpx_alone(self):
-        """If only httpx is installed, the note says that httpx2 is missing."""
-        alone = machine.version("httpx") and not machine.version("httpx2")
-        assert (level("httpx_alone") == "note") is bool(alone)
 
 
 # --- faults of settings ------------------------------------------------------------
