@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from contextvars import Context
@@ -51,11 +52,36 @@ _LEFT: set[Any] = set()
 _EXISTS = frozenset({"IntegrityError", "IntegrityConstraintViolationError"})
 
 
+class _Turn:
+    """The permission to use a connection; its holder puts it back into the queue.
+
+    A turn that is lost is replaced when it is collected: a signal's handler may raise
+    between any two steps of the holder, and a pool without turns would be of no use
+    until the process ends.
+    """
+
+    __slots__ = ("_turns",)
+
+    def __init__(self, turns: Any) -> None:
+        self._turns = weakref.ref(turns)
+
+    def end(self) -> None:
+        """Let another call have the turn."""
+        turns = self._turns()
+        if turns is not None:
+            turns.put_nowait(self)
+
+    def __del__(self) -> None:
+        turns = self._turns()
+        if turns is not None:
+            turns.put_nowait(_Turn(turns))
+
+
 class _Idle:
     """Idle connections; the one used last is reused first.
 
     Args:
-        turns: An empty queue, filled here; each item permits the use of a connection.
+        turns: An empty queue, filled here; its items are of `_Turn`.
         dialect: The dialect of SQLAlchemy.
         terminate: Closes a connection without waiting for the server.
     """
@@ -70,7 +96,7 @@ class _Idle:
         self._dialect = dialect
         self._terminate = terminate
         for _ in range(_POOL):
-            turns.put_nowait(None)
+            turns.put_nowait(_Turn(turns))
 
     def take(self) -> tuple[Any, int]:
         """Return a connection, or None if one must be made, and its generation."""
@@ -79,10 +105,13 @@ class _Idle:
         except IndexError:
             return None, self._generation
 
-    def give_back(self, connection: Any, generation: int, *, is_clean: bool) -> None:
+    def give_back(
+        self, turn: _Turn, connection: Any, generation: int, *, is_clean: bool
+    ) -> None:
         """Keep a connection for the next statement, or close it; end the turn.
 
         Args:
+            turn: The turn in which it was used.
             connection: One that was taken or made, or None if that failed.
             generation: What `take` returned with it.
             is_clean: Whether no answer is pending that the next statement would read.
@@ -92,7 +121,7 @@ class _Idle:
                 self._kept.append((connection, generation))
             else:
                 self._drop(connection)
-        self.turns.put_nowait(None)
+        turn.end()
 
     def failed(self, error: Exception, connection: Any) -> ExecutionError:
         """Return the error of a statement; drop connections that may also fail."""
@@ -140,7 +169,7 @@ class PooledConnections(ProcessConnections):
     ) -> Result:
         idle, is_clean = self._idle, False
         try:
-            idle.turns.get(timeout=self.timeout)
+            turn = idle.turns.get(timeout=self.timeout)
         except queue.Empty:
             message = f"all {_POOL} connections are in use"
             raise ExecutionError(TimeoutError(message)) from None
@@ -163,7 +192,7 @@ class PooledConnections(ProcessConnections):
         else:
             return rows, count
         finally:
-            idle.give_back(connection, generation, is_clean=is_clean)
+            idle.give_back(turn, connection, generation, is_clean=is_clean)
 
     def close(self) -> None:
         for connection in self._idle.taken():
@@ -189,10 +218,10 @@ class PooledLoopConnections(LoopConnections):
         idle, is_clean = self._idle, False
         try:
             async with asyncio.timeout(self.timeout):
-                await idle.turns.get()
+                turn = await idle.turns.get()
                 connection, generation = idle.take()
                 if connection is None:
-                    connection = await self._connected(generation)
+                    connection = await self._connected(turn, generation)
                 try:
                     result = await self._driver.execute(
                         connection.driver_connection,
@@ -208,11 +237,11 @@ class PooledLoopConnections(LoopConnections):
                 else:
                     return result
                 finally:
-                    idle.give_back(connection, generation, is_clean=is_clean)
+                    idle.give_back(turn, connection, generation, is_clean=is_clean)
         except TimeoutError as error:
             raise ExecutionError(error) from error
 
-    async def _connected(self, generation: int) -> Any:
+    async def _connected(self, turn: _Turn, generation: int) -> Any:
         """Return a new connection; if there is none, end the turn.
 
         Connecting goes on if the caller is cancelled, and the connection is then kept
@@ -223,12 +252,12 @@ class PooledLoopConnections(LoopConnections):
         try:
             await asyncio.wait((connecting,))
         except asyncio.CancelledError:
-            connecting.add_done_callback(partial(self._keep, generation))
+            connecting.add_done_callback(partial(self._keep, turn, generation))
             raise
         try:
             return connecting.result()
         except BaseException as error:
-            self._idle.give_back(None, generation, is_clean=False)
+            self._idle.give_back(turn, None, generation, is_clean=False)
             if not isinstance(error, Exception):
                 raise
             raise ExecutionError(driver_error(error)) from error
@@ -238,10 +267,12 @@ class PooledLoopConnections(LoopConnections):
         async with asyncio.timeout(self.timeout + _CONNECT_EXTRA_SECONDS):
             return _detached(await self.engine.raw_connection())
 
-    def _keep(self, generation: int, connecting: asyncio.Task[Any]) -> None:
+    def _keep(
+        self, turn: _Turn, generation: int, connecting: asyncio.Task[Any]
+    ) -> None:
         has_failed = connecting.cancelled() or connecting.exception() is not None
         connection = None if has_failed else connecting.result()
-        self._idle.give_back(connection, generation, is_clean=True)
+        self._idle.give_back(turn, connection, generation, is_clean=True)
 
     async def close(self) -> None:
         for connection in self._idle.taken():
