@@ -1,4 +1,4 @@
-"""Bytes as text that a cookie may hold: base64url without padding (RFC 4648, 5)."""
+"""Bytes as text that a cookie may hold: unpadded base64url (RFC 4648, section 5)."""
 
 from __future__ import annotations
 

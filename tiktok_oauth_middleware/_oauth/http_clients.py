@@ -167,7 +167,7 @@ class HTTPClients:
             await client.aclose()
 
     def make(self) -> Any:
-        """Return a new HTTP client, for all calls except those of direct logins."""
+        """Return a new HTTP client, for all calls but those of a login with its own."""
         if self._transport is not None:
             return self._make_over(self._transport)
         if self._has_proxy():

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 #: A sweep refreshes a token only after this fraction of its lifetime.
 _SHARE_BEFORE_SWEEPS = 0.5
-#: The earliest time at which a token is due, with the random part: ``refresh_leeway``
-#: times this before it expires.
+#: With the random part, a token is due at the earliest this many times
+#: ``refresh_leeway`` before it expires.
 _MOST_JITTER = 1.1
 
 
@@ -32,7 +32,8 @@ class Demand(NamedTuple):
     replacing: str = ""
 
 
-#: The demand of every request: a token that has not expired and is not about to.
+#: The demand of every request: a token that has not expired and is not about to
+#: expire.
 DUE = Demand()
 
 
@@ -94,8 +95,8 @@ class DueTimes:
     def _must_wait(record: UserRecord, now: float) -> bool:
         """Whether the last failure is so recent that it is too early to try again.
 
-        A time further away than any back-off was written under a wrong clock, and is
-        ignored.
+        A time that is further in the future than any back-off was written under a wrong
+        clock, and is ignored.
         """
         return now < record.retry_at <= now + 2 * WRONG_CLOCK_SECONDS
 

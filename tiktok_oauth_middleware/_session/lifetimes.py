@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from .record import Session, UserRecord
 
+#: How long a refresh token counts as valid if TikTok named no expiry, in seconds.
 _UNKNOWN_LIFE = 400 * 86400
 #: A record stays this long after its tokens have expired, in seconds, so that a request
 #: or a job can report that the grant has ended. It authenticates no request.

@@ -1,9 +1,9 @@
 """One record from the records that two stores have of the same user.
 
 A merge needs the state of the record when it was last copied, which its `CopyMark` has.
-Tokens are taken from the store that changed them since. A session of the last copy that
-is missing in one store has ended there, and so ends in both, unless it would have
-expired there by now, since it may have been used only in the other store.
+Tokens are taken from the store that changed them since. A session that was in the last
+copy and is missing in one store was ended there, and so it ends in both. But if it
+would have expired there by now, it is kept: it may have been used in the other store.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ends the access to a user's account at TikTok, and the user's record before it."""
+"""Deletes a user's record, then ends the access to the user's account at TikTok."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Revocation(Part):
         endings: Endings,
         forget: Callable[[str], Awaitable[UserRecord | None]],
     ) -> None:
-        """Take the notes about ends, and what deletes a record and its connection."""
+        """Take the notes about ended access, and `SessionService.forget`."""
         super().__init__(shared)
         self._endings = endings
         self._forget = forget
@@ -90,7 +90,7 @@ class Revocation(Part):
     async def _announce(
         self, open_id: str, user_id: str, result: str, why: object
     ) -> None:
-        """Report a disconnect, with the user of the app if the account had one."""
+        """Report a disconnect, and the app's user to whom the account was connected."""
         event = Event(
             name="disconnect", reason=result, open_id=open_id, user_id=user_id or None
         )

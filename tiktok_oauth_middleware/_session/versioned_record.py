@@ -8,7 +8,7 @@ from .record import UserRecord
 
 
 class VersionedRecord(NamedTuple):
-    """A record as it was read: opened, and sealed as the next swap expects it."""
+    """A record as it was read, and its sealed form, which the next swap replaces."""
 
     record_id: str
     sealed: bytes

@@ -17,7 +17,8 @@ PAGE = 1000
 ROWS = 250
 #: Rows of one statement that writes many.
 BATCH = 100
-#: The most expired rows that a sweep deletes, and the swaps from one sweep to the next.
+#: How many expired rows one sweep deletes at most, and after how many swaps the next
+#: sweep begins.
 SWEPT_ROWS, SWEEP_EVERY = 100, 32
 
 

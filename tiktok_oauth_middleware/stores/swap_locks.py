@@ -109,7 +109,7 @@ class AsyncSwapLock:
 
         if not self._held:
             return
-        # A cancelled task must release it, too, or the next would wait for the lease.
+        # A cancelled task must release it, too, or the next waits until the lease ends.
         with CancelScope(shield=True):
             try:
                 await self._store.acompare_and_set(self._row, self._owner, None, 0)

@@ -36,14 +36,14 @@ def settings_lines(stand_in: StandIn, scopes: str) -> list[str]:
     ]
     if not is_kept:
         lines.append(
-            "(This key could not be kept. Each paste makes another key, which cannot"
-            " read the tokens that were stored with this one.)"
+            "(The key could not be kept. Each paste makes another key, which cannot"
+            " read the tokens that were stored with an earlier one.)"
         )
     lines += [
         "(If your app is on another port than 8000, write its port into"
         " TIKTOK_REDIRECT_URI. TIKTOK_OPTIONAL_SCOPES=video.list is for"
         " pages that need that scope.)",
-        "and open it at http://127.0.0.1:8000/",
+        "Then start your app, and open http://127.0.0.1:8000/",
     ]
     return lines
 

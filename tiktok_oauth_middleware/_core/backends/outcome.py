@@ -1,4 +1,4 @@
-"""What a call came to, its value or its exception, for another thread or task."""
+"""The result of a call, a value or an exception, for another thread or task."""
 
 from __future__ import annotations
 

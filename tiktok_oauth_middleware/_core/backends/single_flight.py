@@ -1,4 +1,4 @@
-"""Work that runs once at a time, and whose result all its callers get."""
+"""Single flight: calls for the same work share one run of it, and its result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SharedCall:
         at_end: Callable[[], object],
         afterwards: Callable[[], Awaitable[None]],
     ) -> None:
-        """Do the work, keep its result, and wake the waiters; then what may be slow.
+        """Do the work, keep its result, and wake the waiters; then call `afterwards`.
 
         Args:
             work: as of `Backend.single_flight`.
