@@ -26,11 +26,11 @@ from tiktok_oauth_middleware.errors import TikTokUnavailable
 from ..conftest import API, ORIGIN, PAGE, make_settings, starlette_app
 from ..support.certificates import certificate
 from ..support.patience import HANGS
-from .test_cwe754_connection_faults import Server, silent
+from .scripted_tiktok import ScriptedTikTok, silent
 from .tiktok_faults import OPEN_ID
 
 
-class SecureServer(Server):
+class SecureServer(ScriptedTikTok):
     """A server that answers like TikTok over TLS, and counts connections."""
 
     def __init__(self, path, **versions):
@@ -158,7 +158,7 @@ class TestTLS:
 class TestConnecting:
     def test_once_more(self, monkeypatch):
         """A failed connect is tried once more, since nothing was sent yet."""
-        server, connect, tried = Server(), socket.create_connection, []
+        server, connect, tried = ScriptedTikTok(), socket.create_connection, []
 
         def fails_once(*args, **options):
             tried.append(args)
@@ -201,7 +201,7 @@ class TestConnecting:
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_no_request_waits_for_tiktok(settings, tiktok, clock, anyio_backend):
     """While TikTok does not answer one user's refresh, other requests are served."""
-    server = Server()
+    server = ScriptedTikTok()
     silence = threading.Event()
 
     def slow(of, peer):

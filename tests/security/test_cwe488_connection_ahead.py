@@ -40,7 +40,7 @@ from ..conftest import (
 )
 from ..support.faulty_tiktok import IDLE_FAULTS, REQUEST_FAULTS, FaultyTikTok
 from ..support.patience import HANGS
-from .test_cwe488_connections import (
+from .one_login import (
     AWAY,
     ENDLESS,
     OF_EXCHANGES,
