@@ -243,6 +243,10 @@ class World:
         self.settings = replace(self.settings, **changes)
         return self.start()
 
+    def reported(self, name: str) -> list[Any]:
+        """Return the events of this name."""
+        return [event for event in self.events if event.name == name]
+
     def count(self, grant_type: str) -> int:
         return self.tiktok.count("token", grant_type=grant_type)
 
@@ -544,6 +548,27 @@ def world(
 @pytest.fixture
 def browser(world: World) -> Browser:
     return world.browser()
+
+
+@pytest.fixture
+def signed_in(browser: Browser) -> Browser:
+    browser.log_in()
+    return browser
+
+
+@pytest.fixture
+def visitors() -> Iterator[Any]:
+    """Return what opens visitors: clients that send requests byte for byte."""
+    from .support.raw import Visitors
+
+    with Visitors() as opened:
+        yield opened
+
+
+@pytest.fixture
+def raw(world: World, visitors: Any) -> Any:
+    """Return a visitor of the world, without a browser."""
+    return visitors.visit(world)
 
 
 @pytest.fixture(scope="module")

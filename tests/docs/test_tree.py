@@ -138,3 +138,15 @@ def test_workflow_runs_what_ci_runs():
     programs = set(program.findall(re.sub(r"#.*", "", here)))
     assert len(programs) == 7
     assert programs <= set(program.findall(there)), programs
+
+
+def test_no_test_imports_from_another():
+    """A helper that several test files use is in a module of its own."""
+    found = [
+        f"{path.relative_to(ROOT)}: {line}"
+        for folder in ("tests", "hardening")
+        for path in (ROOT / folder).rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.match(r"\s*from \.[\w.]*\btest_\w+ import ", line)
+    ]
+    assert found == []

@@ -11,7 +11,7 @@ from tiktok_oauth_middleware import StoreError
 from tiktok_oauth_middleware._web.guard import guard
 
 from ..conftest import API, LOGIN, ORIGIN, PAGE
-from ..support.raw import Visitors, a_scope, drive
+from ..support.raw import a_scope, drive
 
 OTHER = "https://other.example"
 CORS = [
@@ -29,12 +29,6 @@ def store(clock):
     from tiktok_oauth_middleware import MemoryStore
 
     return MemoryStore(clock=clock)
-
-
-@pytest.fixture
-def raw(world):
-    with Visitors() as visitors:
-        yield visitors.visit(world)
 
 
 def app_of(world, decide):

@@ -13,12 +13,6 @@ from tiktok_oauth_middleware._session import service
 SESSION = "__Host-tiktok"
 
 
-@pytest.fixture
-def signed_in(browser):
-    browser.log_in()
-    return browser
-
-
 class TestWhenDue:
     def test_not_yet(self, signed_in, world):
         """A token that is valid for longer than the leeway is not refreshed."""

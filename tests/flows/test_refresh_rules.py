@@ -45,20 +45,10 @@ def store(request, tmp_path, clock):
 
 
 @pytest.fixture
-def signed_in(browser):
-    browser.log_in()
-    return browser
-
-
-@pytest.fixture
 def background():
     """Return a function that runs another in a thread and returns a future."""
     with ThreadPoolExecutor(16) as pool:
         yield pool.submit
-
-
-def report(world, name):
-    return [event for event in world.events if event.name == name]
 
 
 def twin(browser):
@@ -73,7 +63,7 @@ class TestAnswer:
         world.clock.advance(DUE)
         assert signed_in.me()["scopes"] == ["user.info.basic"]
         assert signed_in.get("/videos", headers=API).status_code == 403
-        [event] = report(world, "scopes_changed")
+        [event] = world.reported("scopes_changed")
         assert event.scopes == {"user.info.basic"}
         assert event.open_id == tiktok.people[0].open_id
 
@@ -84,7 +74,7 @@ class TestAnswer:
         world.clock.advance(DUE)
         me = signed_in.me()
         assert (me["signed_in"], me["scopes"], me["name"]) == (True, [], None)
-        assert len(report(world, "scopes_changed")) == 1
+        assert len(world.reported("scopes_changed")) == 1
 
     def test_no_refresh_token(self, signed_in, world, tiktok):
         """Without a refresh token in the answer the old one is kept and sent again."""
@@ -98,7 +88,7 @@ class TestAnswer:
         second = signed_in.me()["token"]
         assert first != second
         assert world.count("refresh_token") == 2
-        assert report(world, "session_ended") == []
+        assert world.reported("session_ended") == []
 
     def test_no_expires_in(self, signed_in, world, tiktok):
         """Without expires_in the token is taken to live for an hour."""
@@ -158,7 +148,7 @@ class TestAnswer:
         world.clock.advance(DUE)
         assert signed_in.me() == before
         assert kept(world).access_token.reveal() == before["token"]
-        assert len(report(world, "refresh_failed")) == 1
+        assert len(world.reported("refresh_failed")) == 1
 
     @pytest.mark.parametrize("life", [0, -5, 0.5])
     def test_no_life(self, signed_in, world, tiktok, life):
@@ -200,7 +190,7 @@ class TestMeanwhile:
         assert not signed_in.signed_in
         assert kept(world) is None
         assert world.count("refresh_token") == 1
-        assert report(world, "refresh") == []
+        assert world.reported("refresh") == []
 
     @pytest.mark.parametrize("gone", [DUE, EXPIRED])
     def test_logout_elsewhere(self, signed_in, world, refreshing, gate, gone):
@@ -395,7 +385,7 @@ class TestRevoked:
         tiktok.fail("token", error="invalid_grant")
         assert signed_in.signed_in
         assert other.signed_in
-        assert report(world, "session_ended") == []
+        assert world.reported("session_ended") == []
 
 
 class TestOwnFault:
@@ -490,7 +480,7 @@ class TestStoreStumbles:
         tiktok.answered = lambda: setattr(store, "failures", 1)
         world.clock.advance(DUE)
         browser.me()
-        assert len(report(world, "refresh")) == 1
+        assert len(world.reported("refresh")) == 1
 
     def test_own_exception(self, world, tiktok):
         """The answer is not lost if the store raises another exception at that

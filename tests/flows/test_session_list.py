@@ -12,20 +12,8 @@ from tiktok_oauth_middleware import SessionInfo, StoreError, TikTokTokens
 from tiktok_oauth_middleware._session.record import MAX_SESSIONS
 
 from ..conftest import API, LOGOUT, kept
-from ..support.raw import Visitors
 
 SESSION = "__Host-tiktok"
-
-
-@pytest.fixture
-def visitors():
-    with Visitors() as opened:
-        yield opened
-
-
-@pytest.fixture
-def raw(world, visitors):
-    return visitors.visit(world)
 
 
 @pytest.fixture

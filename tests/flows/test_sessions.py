@@ -26,7 +26,6 @@ from ..conftest import (
     kept,
     make_settings,
 )
-from ..support.raw import Raw, Visitors
 
 SESSION = "__Host-tiktok"
 DISCONNECT = "/auth/tiktok/disconnect"
@@ -36,17 +35,6 @@ WEBHOOK = "/hooks/tiktok"
 @pytest.fixture
 def settings():
     return make_settings(disconnect_path=DISCONNECT, webhook_path=WEBHOOK)
-
-
-@pytest.fixture
-def visitors():
-    with Visitors() as opened:
-        yield opened
-
-
-@pytest.fixture
-def raw(world, visitors) -> Raw:
-    return visitors.visit(world)
 
 
 def a_job(world):

@@ -24,16 +24,6 @@ def interface(request):
     return request.param
 
 
-@pytest.fixture
-def signed_in(browser):
-    browser.log_in()
-    return browser
-
-
-def report(world, name):
-    return [event for event in world.events if event.name == name]
-
-
 def answered(world, **changes):
     """Set fields of the next login's answer; a field whose value is None is removed."""
     answer = {**TOKEN, "open_id": world.tiktok.people[0].open_id, **changes}
@@ -179,10 +169,10 @@ class TestRefresh:
         assert not other.signed_in
         assert kept(world) is None
         assert kept(world, tiktok.people[1].open_id).access_token.reveal() == theirs
-        [event] = report(world, "session_ended")
+        [event] = world.reported("session_ended")
         assert event.reason == "other_user"
         assert event.open_id == tiktok.people[0].open_id
-        assert report(world, "refresh") == []
+        assert world.reported("refresh") == []
 
     def test_broader(self, signed_in, world, tiktok, caplog):
         """A broader scope is logged, and is not exposed."""
@@ -191,7 +181,7 @@ class TestRefresh:
         world.clock.advance(DUE)
         assert signed_in.me()["scopes"] == ["user.info.basic", "video.list"]
         assert "more scopes than were granted" in caplog.text
-        assert report(world, "scopes_changed") == []
+        assert world.reported("scopes_changed") == []
 
     def test_other(self, signed_in, world, tiktok):
         """A refresh adds no scopes to those that were granted before."""
@@ -215,4 +205,4 @@ class TestRefresh:
         assert me["scopes"] == ["user.info.basic", "video.list"]
         assert world.count("refresh_token") == 1
         assert signed_in.cookies() == before
-        assert report(world, "scopes_changed") == []
+        assert world.reported("scopes_changed") == []
