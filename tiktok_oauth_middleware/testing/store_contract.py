@@ -231,8 +231,8 @@ class StoreContract:
     def test_nothing_is_born_expired(self, store: Any, key: str, ttl: float) -> None:
         """A row or a lock exists once it was written, however short its lifetime.
 
-        A column of four bytes for a time in seconds is off by up to a minute, and one
-        for milliseconds is too small for 400 days.
+        A four-byte float of a time in seconds is off by up to a minute, and a four-byte
+        integer of milliseconds is too small for 400 days.
         """
         assert store.compare_and_set(key, None, b"value", ttl) is True
         assert store.get(key) == b"value"
@@ -571,7 +571,7 @@ class StoreContract:
     ) -> None:
         """A renewed lock stays with its holder; a lost lock cannot be renewed."""
         if not getattr(store, "renews", False):
-            return  # optional: its leases are then long
+            return  # optional: a store without it has longer leases
         lock = store.lock(key, self.lifetime)
         with lock:
             assert lock.renew(LONG) is True
