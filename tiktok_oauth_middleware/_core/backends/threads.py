@@ -153,20 +153,24 @@ class ThreadBackend:
         def at_end() -> None:
             # The entry goes before the waiters wake, so that a late caller starts a new
             # call.
-            self._calls.pop(key, None)
-            mine.done.set()
+            if self._calls.get(key) is mine:
+                del self._calls[key]
+                mine.done.set()
 
-        while True:
-            # setdefault is atomic: of several threads one inserts its own call.
-            call = self._calls.setdefault(key, mine)
-            if call is mine:
-                with self._shielding():
-                    await mine.run(work, at_end, afterwards)
-                return mine.result  # type: ignore[no-any-return]
-            if not _wait(call.done, time.monotonic() + call.left(wait)):
-                raise InFlight
-            if call.has_result():
-                return call.result  # type: ignore[no-any-return]
+        try:
+            while True:
+                # setdefault is atomic: of several threads one inserts its own call.
+                call = self._calls.setdefault(key, mine)
+                if call is mine:
+                    with self._shielding():
+                        await mine.run(work, at_end, afterwards)
+                    return mine.result  # type: ignore[no-any-return]
+                if not _wait(call.done, time.monotonic() + call.left(wait)):
+                    raise InFlight
+                if call.has_result():
+                    return call.result  # type: ignore[no-any-return]
+        finally:
+            at_end()  # a signal's handler may raise just before the work begins
 
     def is_in_flight(self, key: Hashable) -> bool:
         return key in self._calls

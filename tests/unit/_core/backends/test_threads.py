@@ -43,6 +43,20 @@ class TestBlocking:
         assert 1 <= len(calls) < 50
         assert not backend.is_in_flight("key")
 
+    def test_interrupted_before_the_work(self, monkeypatch):
+        """If a signal's handler raises before the work begins, a later call does it."""
+        backend = ThreadBackend()
+
+        def interrupt():
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(backend, "_shielding", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                run(backend.single_flight("key", nothing, wait=HANGS))
+        assert not backend.is_in_flight("key")
+        assert run(backend.single_flight("key", nothing, wait=HANGS)) is None
+
     def test_caller_that_does_not_wait(self):
         """A caller that does not wait gets InFlight at once."""
         backend, began, go_on = ThreadBackend(), threading.Event(), threading.Event()
