@@ -5,13 +5,17 @@ from __future__ import annotations
 import gc
 import logging
 import sys
+import threading
 import tracemalloc
 from operator import length_hint
 from typing import Any
 
 import pytest
 
+from tiktok_oauth_middleware.errors import StoreError
 from tiktok_oauth_middleware.stores import MemoryStore
+
+from ..support.patience import HANGS
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +88,8 @@ def test_a_child_does_not_wait_for_its_parents_lock(in_a_child: Any) -> None:
     store = MemoryStore()
     store.compare_and_set("row", None, b"value", 60)
     with store._lock:
-        assert in_a_child(lambda: store.get("row")) == "b'value'"
+        swapped = in_a_child(lambda: store.compare_and_set("row", b"value", b"b", 60))
+        assert swapped == "True"
 
 
 @pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
@@ -134,3 +139,29 @@ def test_rows_stay_after_close() -> None:
     store.compare_and_set("row", None, b"value", 60)
     store.close()
     assert store.get("row") == b"value"
+
+
+def test_used_inside_a_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal's handler can read the store during a write, and is refused to write.
+
+    The write that it interrupts has compared the row already, and would undo the other.
+    """
+    store, found = MemoryStore(), []
+
+    def sweep(_: float) -> None:
+        found.append(store.get("row"))
+        found.append(store.keys(""))
+        with pytest.raises(StoreError, match="signal"):
+            store.compare_and_set("row", b"value", b"other", 60)
+
+    monkeypatch.setattr(store, "_sweep", sweep)
+    thread = threading.Thread(
+        target=lambda: found.append(store.compare_and_set("row", None, b"value", 60)),
+        daemon=True,
+    )
+    thread.start()
+    thread.join(HANGS)
+    assert not thread.is_alive()
+    assert found == [b"value", ["row"], True]
+    monkeypatch.undo()
+    assert store.compare_and_set("row", b"value", b"new", 60)

@@ -37,12 +37,12 @@ class SessionCache:
         #: Counts the writes of this process, to any user's record.
         self.changes = 0
         self._values: dict[str, tuple[bytes, ...]] = _SilentDict()
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
         register_after_fork(self)
 
     def after_fork(self) -> None:
         """Replace the lock, which another thread may have held during the fork."""
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
 
     def remember(self, value: bytes, cached: CachedSession, changes: int) -> None:
         """Cache a session, unless there was a write since `changes` was read."""
@@ -58,9 +58,13 @@ class SessionCache:
                 record_id = cached[RECORD_ID]
                 self._values[record_id] = (*self._values.get(record_id, ()), value)
             self.live[value] = cached
+            if changes != self.changes:  # a signal's handler has written meanwhile
+                self._drop(value)
 
     def _drop(self, value: bytes) -> None:
-        cached = self.live.pop(value)
+        cached = self.live.pop(value, None)
+        if cached is None:
+            return
         left = tuple(v for v in self._values.pop(cached[RECORD_ID], ()) if v != value)
         if left:
             self._values[cached[RECORD_ID]] = left

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.log import logger as log
 from tiktok_oauth_middleware._core.workers import several_workers
+from tiktok_oauth_middleware.errors import StoreError
 
 from .base import Waits, refuse_empty_swap
 from .paging import PAGE, ROWS
@@ -49,7 +50,10 @@ class MemoryStore:
         self._values: dict[str, bytes] = {}
         self._expires: dict[str, float] = {}
         self._round: Iterator[str] = iter(())
-        self._lock = threading.Lock()
+        # A signal's handler may come while its own thread writes: it may read, but a
+        # write inside another would be lost.
+        self._lock = threading.RLock()
+        self._is_writing = False
         self._is_forked = False
         self._has_checked_workers = False
         register_after_fork(self)
@@ -58,8 +62,7 @@ class MemoryStore:
         """Return the value, or None if there is none or it has expired."""
         if not self._has_checked_workers:
             self.check_workers()
-        with self._lock:
-            return self._find(key, self._clock())
+        return self._find(key, self._clock())
 
     def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
@@ -68,13 +71,20 @@ class MemoryStore:
         refuse_empty_swap(old, new)
         if not self._has_checked_workers:
             self.check_workers()
+        now = self._clock()
         with self._lock:
-            now = self._clock()
-            if self._find(key, now) != old:
-                return False
-            self._put(key, new, now + ttl)
-            self._sweep(now)
-            return True
+            if self._is_writing:
+                message = "a signal's handler wrote to the store during another write"
+                raise StoreError(message)
+            self._is_writing = True
+            try:
+                if self._find(key, now) != old:
+                    return False
+                self._put(key, new, now + ttl)
+                self._sweep(now)
+                return True
+            finally:
+                self._is_writing = False
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
         """Hold the lock inside the block if it is free; do not wait."""
@@ -82,8 +92,8 @@ class MemoryStore:
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys of rows that have not expired and begin with `prefix`."""
-        with self._lock:
-            now, rows = self._clock(), list(self._expires.items())
+        # A copy, made in one step: other threads write.
+        now, rows = self._clock(), self._expires.copy().items()
         return [key for key, end in rows if end > now and key.startswith(prefix)]
 
     def pages(self, prefix: str) -> Iterator[list[str]]:
@@ -121,8 +131,8 @@ class MemoryStore:
         return self._values.get(key)
 
     def _put(self, key: str, value: bytes | None, expires: float) -> None:
-        # A fork may happen between two lines, and the child continues from there: in
-        # this order a row is always either complete or counts as missing.
+        # A fork or a read may come between two lines. In this order a row is always
+        # either complete or counts as missing.
         if value is None:
             self._expires.pop(key, None)
             self._values.pop(key, None)
@@ -142,7 +152,8 @@ class MemoryStore:
 
     def after_fork(self) -> None:
         """Make a new lock: the holder of the old one does not exist in this process."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._is_writing = False
         self._is_forked = True
         self._has_checked_workers = False
 
