@@ -26,14 +26,15 @@ _PATIENCE = 60
 def run(args: Run) -> Iterator[Result]:
     """Yield a result for each store."""
     for store in args.stores:
-        yield _measured(args.times(200, 5), store)
+        yield _measured(args, store)
 
 
-def _measured(rounds: int, store: str) -> Result:
+def _measured(args: Run, store: str) -> Result:
+    rounds = args.times(200, 5)
     now = shared_clock()
     fake = watcher(reading(now))
     with opened(store) as url, StandIn(fake) as stand_in:
-        plan = plan_for(url, stand_in)
+        plan = plan_for(url, stand_in, store_timeout=args.store_timeout)
         app = Wsgi(plan, reading(now))
         logins = [begin(app, fake, person(number)) for number in range(rounds)]
         statuses = _all_at_once(plan, now, logins)

@@ -47,6 +47,15 @@ class Run:
         """Return a number of rounds or users at this run's scale."""
         return max(least, round(full * self.scale))
 
+    @property
+    def store_timeout(self) -> float:
+        """The seconds for which an app waits for a store that works.
+
+        A target at scale 0.1 and above is for the stores' own default. A smaller run
+        counts the same results on a machine that is too busy for that.
+        """
+        return 2.0 if self.scale >= 0.1 else HANGS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:

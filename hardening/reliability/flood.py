@@ -35,7 +35,8 @@ def run(args: Run) -> Iterator[Result]:
         with opened(store) as url:
             ours, theirs = context.Pipe()
             logins = args.times(_LOGINS, 2000)
-            process = started(_flood, Plan(store=url), logins, args.seed, theirs)
+            plan = Plan(store=url, store_timeout=args.store_timeout)
+            process = started(_flood, plan, logins, args.seed, theirs)
             theirs.close()
             figures = ours.recv()
             end([process])

@@ -43,9 +43,9 @@ _PATIENCE = 600
 def run(args: Run) -> Iterator[Result]:
     """Yield one result for the memory store, and one for SQLite."""
     lives = args.times(50, 2)
-    yield _figure("memory", lives, args.seed)
+    yield _figure("memory", lives, args)
     if "sqlite" in args.stores:
-        yield _figure("sqlite", lives, args.seed)
+        yield _figure("sqlite", lives, args)
 
 
 def is_locked() -> bool:
@@ -55,12 +55,12 @@ def is_locked() -> bool:
     return enabled()
 
 
-def _figure(store: str, lives: int, seed: int) -> Result:
+def _figure(store: str, lives: int, args: Run) -> Result:
     clock = Clock()
     fake = strict_stand_in(clock)
     found: Counter[str] = Counter()
     with opened(store) as url, _often_switching():
-        plan = Plan(store=url)
+        plan = Plan(store=url, store_timeout=args.store_timeout)
         # Locks expire by the store's clock, whose hours pass in seconds here.
         kept = MemoryStore() if store == "memory" else plan.open_store(time.time)
         options: dict[str, Any] = {"store": kept, "transport": fake.transport}
@@ -69,7 +69,7 @@ def _figure(store: str, lives: int, seed: int) -> Result:
             who.open_id: log_in(wsgi, fake, who) for who in map(person, range(_USERS))
         }
         crowd = _Crowd(fake, cookies, clock, lives)
-        crowd.run(wsgi, asgi, seed)
+        crowd.run(wsgi, asgi, args.seed)
         found += crowd.found
         found["lost"] = _lost(wsgi, fake, cookies, clock)
         wsgi.close()

@@ -46,7 +46,7 @@ def _measured(args: Run, store: str) -> Result:
     fake = watcher(clock)
     found: Counter[str] = Counter()
     with opened(store) as url:
-        plan = Plan(store=url)
+        plan = Plan(store=url, store_timeout=args.store_timeout)
         app = Wsgi(plan, clock, transport=fake.transport)
         cookies = [log_in(app, fake, person(number)) for number in range(users)]
         order = [number for number in range(users) for _ in range(each)]

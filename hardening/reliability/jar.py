@@ -28,7 +28,8 @@ def run(args: Run) -> Iterator[Result]:
     with opened("sqlite") as url:
         clock = Clock()
         fake = watcher(clock)
-        app = Wsgi(Plan(store=url), clock, transport=fake.transport)
+        plan = Plan(store=url, store_timeout=args.store_timeout)
+        app = Wsgi(plan, clock, transport=fake.transport)
         chance = random.Random(args.seed)
         yield _in_turn(args, app, fake, clock, chance)
         yield _at_once(args, app, fake, clock, chance)

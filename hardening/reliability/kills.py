@@ -94,6 +94,7 @@ class _Kills:
         self._fake: Watcher = watcher(reading(self._now))
         self._fake.grace = grace
         self._grace = grace
+        self._store_timeout = args.store_timeout
         self._ready: deque[tuple[Any, Any]] = deque()
         self._started = 0
         self._found: Counter[str] = Counter()
@@ -101,7 +102,12 @@ class _Kills:
 
     def result(self, kills: int) -> Result:
         with opened("sqlite") as url, StandIn(self._fake) as stand_in:
-            self._plan = plan_for(url, stand_in, _TIMEOUT)
+            self._plan = plan_for(
+                url,
+                stand_in,
+                timeout=_TIMEOUT,
+                store_timeout=self._store_timeout,
+            )
             self._file = url.removeprefix("sqlite:///")
             self._app = Wsgi(self._plan, reading(self._now))
             self._come_back()
@@ -237,7 +243,8 @@ def _durable(args: Run) -> Result:
     fake = watcher(clock)
     took: list[float] = []
     with opened("sqlite") as url:
-        app = Wsgi(Plan(store=url), clock, transport=fake.transport)
+        plan = Plan(store=url, store_timeout=args.store_timeout)
+        app = Wsgi(plan, clock, transport=fake.transport)
         _time_writes(app.wrapped._core.service.records, took)
         cookie = ""
         for number in range(refreshes):

@@ -70,7 +70,7 @@ def _logouts(args: Run, store: str) -> Result:
     fake = watcher()
     late: list[float] = []
     with opened(store) as url:
-        plan = Plan(store=url)
+        plan = Plan(store=url, store_timeout=args.store_timeout)
         app = Wsgi(plan, time.time, transport=fake.transport)
         pipes, crew = _crew(plan, processes)
         for first in range(0, logouts, _BATCH):
@@ -172,7 +172,7 @@ def _disconnects(args: Run) -> Result:
     took: dict[str, float] = {}
     wrong: list[str] = []
     with opened("sqlite") as url, StandIn(fake) as stand_in:
-        plan = plan_for(url, stand_in)
+        plan = plan_for(url, stand_in, store_timeout=args.store_timeout)
         interfaces = {"wsgi": _by_threads(plan, clock), "asgi": _by_tasks(plan, clock)}
         app = Wsgi(plan, clock)
         for name in _FAULTS:

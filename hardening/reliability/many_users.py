@@ -37,7 +37,7 @@ _LISTED = 100_000
 def run(args: Run) -> Iterator[Result]:
     """Yield: users, seconds and memory, for each store."""
     for store in args.stores:
-        yield _users(store, args.times(100_000, 500))
+        yield _users(args, store)
 
 
 def _record(number: int) -> UserRecord:
@@ -104,11 +104,12 @@ def batched(items: Iterable[T], length: int) -> Iterator[list[T]]:
         yield some
 
 
-def _users(store: str, users: int) -> Result:
+def _users(args: Run, store: str) -> Result:
+    users = args.times(100_000, 500)
     clock = Clock()
     fake = watcher(clock)
     with opened(store) as url:
-        plan = Plan(store=url)
+        plan = Plan(store=url, store_timeout=args.store_timeout)
         rows = plan.open_store(clock)
         options: dict[str, Any] = {"store": rows, "clock": clock}
         settings = plan.settings()

@@ -77,7 +77,7 @@ def _measured(args: Run, redis: RedisServer) -> Result:
     app = Wsgi(plan, fake.provider.clock, transport=fake.transport)
     spread = args.times(_LIFE - _SHORTEST_LIFE, _LEAST_SPREAD)
     # The logins before the figure may take long on a busy machine.
-    usual = Plan(store=redis.url)
+    usual = Plan(store=redis.url, store_timeout=args.store_timeout)
     patient = Wsgi(usual, fake.provider.clock, transport=fake.transport)
     cookies = _signed_in(patient, fake, chance, _SHORTEST_LIFE + spread)
     patient.close()

@@ -25,7 +25,7 @@ def run(args: Run) -> Iterator[Result]:
     """Yield the answers, and whether the tokens were kept, for each database."""
     for store in args.stores:
         if store in SERVERS:
-            yield _restarts(store, args.times(20, 2))
+            yield _restarts(args, store)
 
 
 class _Restarting(Watcher):
@@ -46,13 +46,15 @@ class _Restarting(Watcher):
         return reply
 
 
-def _restarts(store: str, rounds: int) -> Result:
+def _restarts(args: Run, store: str) -> Result:
+    rounds = args.times(20, 2)
     clock, found = Clock(), Counter[str]()
     fake = _Restarting.for_settings(Plan(store="").settings(), clock=clock)
     assert isinstance(fake, _Restarting)
     fake.provider.access_lifetime = LIFE
     with served(store) as (url, server):
-        app = Wsgi(Plan(store=url), clock, transport=fake.transport)
+        plan = Plan(store=url, store_timeout=args.store_timeout)
+        app = Wsgi(plan, clock, transport=fake.transport)
         cookie = log_in(app, fake, person(1))
         fake.server = server
         for _ in range(rounds):

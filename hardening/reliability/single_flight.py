@@ -43,12 +43,12 @@ def run(args: Run) -> Iterator[Result]:
     for store in args.stores:
         rounds, requests = args.times(50, 3), args.times(200, 20)
         counts = (processes, requests, rounds)
-        yield _processes(store, "processes", counts)
+        yield _processes(args, store, "processes", counts)
     # At full scale, three times the lifetime of the store's lock without renewal.
     delay = 30.0 if args.scale >= 0.5 else 2.4
     for store in args.stores:
         counts = (processes, args.times(200, 20), args.times(2, 1))
-        yield _processes(store, "slow", counts, delay=delay)
+        yield _processes(args, store, "slow", counts, delay=delay)
 
 
 def _tally(answers: Iterable[Answer]) -> Counter[str]:
@@ -81,7 +81,7 @@ def _tasks(args: Run, store: str) -> Result:
     clock = Clock()
     fake = watcher(clock)
     with opened(store) as url:
-        plan = Plan(store=url)
+        plan = Plan(store=url, store_timeout=args.store_timeout)
         app = Wsgi(plan, clock, transport=fake.transport)
         cookie = log_in(app, fake, person(1))
         found = asyncio.run(_rounds(plan, clock, fake, cookie, (rounds, tasks)))
@@ -111,6 +111,7 @@ def _until_due(number: int) -> float:
 
 
 def _processes(
+    args: Run,
     store: str,
     name: str,
     counts: tuple[int, int, int],
@@ -121,7 +122,8 @@ def _processes(
     now = shared_clock()
     fake = watcher(ticking(now))
     with opened(store) as url, StandIn(fake) as stand_in:
-        plan = plan_for(url, stand_in, timeout=10 + delay)
+        patience = args.store_timeout
+        plan = plan_for(url, stand_in, timeout=10 + delay, store_timeout=patience)
         app = Wsgi(plan, ticking(now))
         cookie = log_in(app, fake, person(1))
         if delay:

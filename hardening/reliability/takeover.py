@@ -40,7 +40,7 @@ _PATIENCE = 60.0
 def run(args: Run) -> Iterator[Result]:
     """Yield how long others wait, for each store."""
     for store in args.stores:
-        yield _takeovers(store, args.times(50, 2))
+        yield _takeovers(args, store)
 
 
 class _Holding(Watcher):
@@ -82,14 +82,16 @@ async def _cooperative_holder(plan: Plan, now: Any, cookie: str, pipe: Any) -> N
     await app.ask(cookie)
 
 
-def _takeovers(store: str, kills: int) -> Result:
+def _takeovers(args: Run, store: str) -> Result:
+    kills = args.times(50, 2)
     now = shared_clock()
     fake = _Holding.for_settings(Plan(store="").settings(), clock=ticking(now))
     fake.access_lifetime = LIFE
     took: list[float] = []
     lost = 0
     with opened(store) as url, StandIn(fake) as stand_in:
-        plan = plan_for(url, stand_in, timeout=30)
+        patience = args.store_timeout
+        plan = plan_for(url, stand_in, timeout=30, store_timeout=patience)
         app = Wsgi(plan, ticking(now))
         for number in range(kills):
             cookie = log_in(app, fake, person(number))

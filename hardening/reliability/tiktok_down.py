@@ -41,7 +41,7 @@ async def _measured(args: Run) -> Result:
     clock = Clock()
     fake = watcher(clock)
     with opened("sqlite") as url:
-        plan = Plan(store=url)
+        plan = Plan(store=url, store_timeout=args.store_timeout)
         cookies = _signed_in(plan, clock, fake, args.times(1000, 30))
         apps = [Asgi(plan, clock, transport=fake.transport) for _ in range(2)]
         load = _Load(apps, cookies, random.Random(args.seed))

@@ -59,6 +59,8 @@ class Plan:
     store: str
     endpoints: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 10
+    #: The stores' own default; a `DjangoStore` has no such option.
+    store_timeout: float = 2.0
 
     def settings(self) -> TikTokSettings:
         """Return its settings."""
@@ -78,13 +80,14 @@ class Plan:
     def open_store(self, clock: Callable[[], float]) -> Any:
         """Return its store, which is not connected yet."""
         if self.store.startswith("redis:"):
-            return RedisStore(self.store)
+            return RedisStore(self.store, timeout=self.store_timeout)
         if "+" in self.store:
-            return SQLStore(self.store, clock=clock)
+            return SQLStore(self.store, timeout=self.store_timeout, clock=clock)
         if self.store.startswith("django:"):
             set_up(self.store)
             return open_store(self.store, clock=clock)
-        return SQLiteStore(self.store.removeprefix("sqlite:///"), clock=clock)
+        path = self.store.removeprefix("sqlite:///")
+        return SQLiteStore(path, timeout=self.store_timeout, clock=clock)
 
 
 def rows(store: str) -> int:
@@ -106,7 +109,7 @@ def rows(store: str) -> int:
         )
 
 
-def plan_for(store: str, stand_in: StandIn, timeout: float = 10) -> Plan:
+def plan_for(store: str, stand_in: StandIn, **timeouts: float) -> Plan:
     """Return the plan of an app whose TikTok is this stand-in."""
     found = stand_in.endpoints
     endpoints = {
@@ -115,7 +118,7 @@ def plan_for(store: str, stand_in: StandIn, timeout: float = 10) -> Plan:
         "revoke": found.revoke,
         "user_info": found.user_info,
     }
-    return Plan(store=store, endpoints=endpoints, timeout=timeout)
+    return Plan(store=store, endpoints=endpoints, **timeouts)
 
 
 class Clock:
