@@ -574,7 +574,7 @@ async def _no_body() -> Message:
 
 def _head(response: Response) -> list[tuple[bytes, bytes]]:
     """Return the headers of our response, with the length of its body."""
-    head = [(k.encode(), v.encode("latin-1")) for k, v in response.headers]
+    head = [(k.encode(), v.encode()) for k, v in response.headers]  # they are ASCII
     if response.status == HTTPStatus.NO_CONTENT:  # RFC 9110 section 8.6
         return head
     return [*head, (b"content-length", str(len(response.body)).encode())]

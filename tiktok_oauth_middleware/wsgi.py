@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from ._core.app_parts import parts_of
 from ._core.backends.one_step import run
 from ._core.backends.threads import ThreadBackend
-from ._core.http import Cookie, Headers, Request, Response
+from ._core.http import Cookie, Headers, Request, Response, environ_headers
 from ._core.without_query import without_query
 from ._observe.emit import OnEvent
 from ._session.cached_session import (
@@ -493,17 +493,12 @@ def _request(
     def for_app(auth: TikTokAuth) -> WSGIEnvironment:
         return {**without_query(environ, query), "tiktok.auth": auth}
 
-    headers = [
-        (name[5:].replace("_", "-").lower().encode("latin-1"), value.encode("latin-1"))
-        for name, value in environ.items()
-        if name.startswith("HTTP_")
-    ]
     return Request(
         method=environ["REQUEST_METHOD"],
         path=path or _decoded_path(environ),
         mount=mount_point.mount,
         query=query,
-        headers=headers,
+        headers=environ_headers(environ),
         read=read,
         for_app=for_app,
     )

@@ -30,10 +30,8 @@ class _Begun(NamedTuple):
     at: float
     return_to: str
     scopes: str
-
-    @property
-    def size(self) -> int:
-        return _ENTRY + len(self.return_to) + len(self.scopes)
+    #: The bytes that it takes, about.
+    size: int
 
 
 class RecentLogins:
@@ -54,27 +52,34 @@ class RecentLogins:
 
     def remember(self, state: str, return_to: str, scopes: str) -> None:
         """Keep where a login leads, and the further scopes that it requests."""
-        key, begun = _hash_of(state), _Begun(self._clock(), return_to, scopes)
+        key, now = _hash_of(state), self._clock()
+        size = _ENTRY + len(return_to) + len(scopes)
+        # Not `_Begun(...)`: binding the arguments one by one takes twice as long.
+        begun = tuple.__new__(_Begun, (now, return_to, scopes, size))
         with self._guard:
             before = self._begun.pop(key, None)
+            if before is not None:
+                self._size -= before.size
             self._begun[key] = begun
-            self._size += begun.size - (before.size if before else 0)
-            while self._begun and self._is_too_much(next(iter(self._begun.values()))):
+            self._size += size
+            while self._begun and self._is_too_much(
+                next(iter(self._begun.values())), now
+            ):
                 _, oldest = self._begun.popitem(last=False)
                 self._size -= oldest.size
 
-    def _is_too_much(self, oldest: _Begun) -> bool:
-        too_many = len(self._begun) > _LIMIT or self._size > _BYTES
-        return too_many or not self._is_recent(oldest)
-
-    def _is_recent(self, begun: _Begun) -> bool:
-        return abs(self._clock() - begun.at) <= self._lifetime
+    def _is_too_much(self, oldest: _Begun, now: float) -> bool:
+        return (
+            len(self._begun) > _LIMIT
+            or self._size > _BYTES
+            or not -self._lifetime <= now - oldest.at <= self._lifetime
+        )
 
     def find(self, state: str) -> tuple[str, str] | None:
         """Return where a login leads and its scopes; None if it is not in the table."""
         with self._guard:
             begun = self._begun.get(_hash_of(state))
-        if begun is None or not self._is_recent(begun):
+        if begun is None or abs(self._clock() - begun.at) > self._lifetime:
             return None
         return begun.return_to, begun.scopes
 

@@ -65,7 +65,10 @@ def head_size(response: Response) -> int:
 
 
 def _size(headers: Iterable[tuple[str, str]]) -> int:
-    return sum([len(name) + len(value) + 4 for name, value in headers])
+    size = 0
+    for name, value in headers:  # two thirds of the time of `sum`
+        size += len(name) + len(value) + 4
+    return size
 
 
 def redirect(location: str, *, cookies: Iterable[Cookie] = ()) -> Response:

@@ -16,7 +16,7 @@ from django.http import HttpResponse
 from django.http.request import UnreadablePostError
 from django.utils.translation import get_language
 
-from tiktok_oauth_middleware._core.http import Request, Response
+from tiktok_oauth_middleware._core.http import Request, Response, environ_headers
 from tiktok_oauth_middleware._core.without_query import without_query
 from tiktok_oauth_middleware._web.response_headers import is_caching, keep_private
 
@@ -40,17 +40,12 @@ def to_core_request(request: HttpRequest, mount: str) -> Request:
         copied.tiktok = auth
         return copied
 
-    headers = [
-        (name[5:].replace("_", "-").lower().encode("latin-1"), _bytes(value))
-        for name, value in request.META.items()
-        if name.startswith("HTTP_") and isinstance(value, str)
-    ]
     return Request(
         method=request.method or "GET",
         path=request.path_info,
         mount=mount,
         query=query,
-        headers=headers,
+        headers=environ_headers(request.META),
         read=read,
         for_app=for_app,
         # Django has chosen a language by its own rules: a prefix of the path, a cookie,
@@ -73,11 +68,6 @@ def _without_query(request: HttpRequest, query: bytes) -> Any:
     for name in ("GET", "headers"):  # Django makes them again when read
         vars(copied).pop(name, None)
     return copied
-
-
-def _bytes(value: str) -> bytes:
-    """Return a header as it was sent: WSGI and Django decode it as Latin-1."""
-    return value.encode("latin-1", "replace")
 
 
 def _body(request: HttpRequest, limit: int) -> bytes | None:
