@@ -559,7 +559,7 @@ def signed_in(browser: Browser) -> Browser:
 @pytest.fixture
 def visitors() -> Iterator[Any]:
     """Return what opens visitors: clients that send requests byte for byte."""
-    from .support.raw import Visitors
+    from .support.raw_requests import Visitors
 
     with Visitors() as opened:
         yield opened

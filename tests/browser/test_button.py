@@ -9,7 +9,7 @@ import pytest
 from tiktok_oauth_middleware._web.messages import Messages
 
 from ..conftest import CHROMIUM
-from ..support.models import a_mount_point, an_auth
+from ..support.sample_records import a_mount_point, an_auth
 from ..support.screenshots import shoot
 from .axe import violations
 

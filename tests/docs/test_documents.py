@@ -1,4 +1,4 @@
-"""The pages below docs/: their code runs, and their links work."""
+"""What holds for every page below docs/: links, purpose, dates of figures, code."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ from ..conftest import (
     make_settings,
     query_of,
 )
-from ..support.raw import Visitors, a_scope, drive
+from ..support.raw_requests import Visitors, a_scope, drive
 
 SESSION = "__Host-tiktok"
 TARGET = "/private?going=here"

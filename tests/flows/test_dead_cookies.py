@@ -9,7 +9,7 @@ from tiktok_oauth_middleware._session import cookie as cookie_module
 from tiktok_oauth_middleware._session.loader import _DEAD_COOKIES
 
 from ..conftest import API, LOGOUT, PAGE, SAME_ORIGIN, make_settings
-from ..support.raw import Raw, Visitors
+from ..support.raw_requests import Raw, Visitors
 
 SESSION = "__Host-tiktok"
 GONE = f"{SESSION}=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax; Secure"

@@ -11,7 +11,7 @@ from tiktok_oauth_middleware import StoreError
 from tiktok_oauth_middleware._web.guard import guard
 
 from ..conftest import API, LOGIN, ORIGIN, PAGE
-from ..support.raw import a_scope, drive
+from ..support.raw_requests import a_scope, drive
 
 OTHER = "https://other.example"
 CORS = [

@@ -28,8 +28,8 @@ from tiktok_oauth_middleware import (
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
 from ..conftest import LOGIN, ORIGIN, PAGE, kept, make_settings, query_of
+from ..support.carried_links import link_for, with_links
 from ..support.deliveries import HOOK, deliver_body
-from ..support.links import link_for, with_links
 
 SESSION = "__Host-tiktok"
 TEXT = "Only people with an invitation can sign up."

@@ -10,7 +10,7 @@ from tiktok_oauth_middleware._web.guard import guard
 
 from ..conftest import API, LOGIN, ORIGIN, PAGE, kept, query_of
 from ..support.deciding_app import serve
-from ..support.raw import a_scope, drive
+from ..support.raw_requests import a_scope, drive
 
 #: One backend of every kind is enough, since these tests do not depend on the store.
 pytestmark = pytest.mark.parametrize("store", ["memory"], indirect=True)

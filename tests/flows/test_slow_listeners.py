@@ -21,7 +21,7 @@ from tiktok_oauth_middleware.testing import FakeTikTok
 
 from ..conftest import another_service
 from ..support.patience import HANGS
-from ..support.raw import Visitors
+from ..support.raw_requests import Visitors
 
 LIFE = 7200
 #: How a refresh ends, by the name of its event.

@@ -19,9 +19,16 @@ from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 from ..conftest import API, CALLBACK, LOGIN, LOGOUT, ORIGIN, PAGE, make_settings
 from ..support.asgi_client import AppClient
 from ..support.odd_paths import spelled
-from ..support.raw import Visitors
+from ..support.raw_requests import Visitors
 
 NOBODY = {"open_id": None, "name": None}
+#: Query parameters of logins that do not follow a guard's refusal, by the guard.
+SCOPE_QUERIES = {
+    "bare": {},
+    "empty": {},
+    "scope": {"scopes": "video.list"},
+    "scopes": {"scopes": "user.info.basic,video.list"},
+}
 
 
 def who(auth: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tiktok_oauth_middleware.flask import requires_tiktok, tiktok_auth
 from tiktok_oauth_middleware.testing import login_as
 
 from ..conftest import API, LOGIN, PAGE, SAME_ORIGIN, query_of
+from .contract import SCOPE_QUERIES
 
 SECRET = "for members only"
 BASIC = ["user.info.basic"]
@@ -146,13 +147,6 @@ GUARDS = {
     "scope": requires_tiktok("video.list"),
     "scopes": requires_tiktok("user.info.basic", "video.list"),
 }
-#: Query parameters of logins that do not follow a guard's refusal.
-ASKED = {
-    "bare": {},
-    "empty": {},
-    "scope": {"scopes": "video.list"},
-    "scopes": {"scopes": "user.info.basic,video.list"},
-}
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -175,7 +169,7 @@ class TestViews:
         assert response.status_code == 303
         assert response.headers["location"].startswith(LOGIN + "?")
         query = query_of(response.headers["location"])
-        assert query == {"next": path + "?q=a%26b", **ASKED[guard]}
+        assert query == {"next": path + "?q=a%26b", **SCOPE_QUERIES[guard]}
         assert site.ran == []
 
     def test_program(self, site, path, guard):
@@ -187,7 +181,7 @@ class TestViews:
         assert report["error"] == "login_required"
         login, _, query = report["login_url"].partition("?")
         assert login == LOGIN
-        assert dict(parse_qsl(query)) == ASKED[guard]
+        assert dict(parse_qsl(query)) == SCOPE_QUERIES[guard]
         assert "set-cookie" not in response.headers
         assert site.ran == []
 

@@ -35,6 +35,7 @@ from tiktok_oauth_middleware.starlette import requires_tiktok, tiktok_auth
 from tiktok_oauth_middleware.testing import login_as
 
 from ..conftest import API, LOGIN, ORIGIN, PAGE, make_settings, query_of
+from .contract import SCOPE_QUERIES
 
 SECRET = "for members only"
 #: TestClient does not join a WebSocket's address to a base address.
@@ -148,13 +149,6 @@ GUARDS = {
     "scope": requires_tiktok("video.list"),
     "scopes": requires_tiktok("user.info.basic", "video.list"),
 }
-#: Query parameters of logins that do not follow a guard's refusal.
-ASKED = {
-    "bare": {},
-    "empty": {},
-    "scope": {"scopes": "video.list"},
-    "scopes": {"scopes": "user.info.basic,video.list"},
-}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -178,7 +172,7 @@ class TestViews:
         login, _, _ = response.headers["location"].partition("?")
         assert login == LOGIN
         query = query_of(response.headers["location"])
-        assert query == {"next": "/?q=a%26b", **ASKED[guard]}
+        assert query == {"next": "/?q=a%26b", **SCOPE_QUERIES[guard]}
         assert site.ran == []
 
     def test_program(self, site, kind, guard):
@@ -191,7 +185,7 @@ class TestViews:
         assert report["error"] == "login_required"
         login, _, query = report["login_url"].partition("?")
         assert login == LOGIN
-        assert dict(parse_qsl(query)) == ASKED[guard]
+        assert dict(parse_qsl(query)) == SCOPE_QUERIES[guard]
         assert "set-cookie" not in response.headers
         assert site.ran == []
 

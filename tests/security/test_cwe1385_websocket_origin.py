@@ -10,7 +10,7 @@ from ..conftest import (
     LOGOUT,
     ORIGIN,
 )
-from ..support.raw import a_scope, drive
+from ..support.raw_requests import a_scope, drive
 from ..support.senders import (
     ALL_PATHS,
     DISCONNECT,

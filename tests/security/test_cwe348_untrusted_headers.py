@@ -15,7 +15,7 @@ from ..conftest import (
     SAME_ORIGIN,
     query_of,
 )
-from ..support.raw import a_scope, drive
+from ..support.raw_requests import a_scope, drive
 from ..support.senders import ALL_PATHS, DISCONNECT, SESSION
 from .conftest import memory_only
 

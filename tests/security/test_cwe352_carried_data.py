@@ -18,7 +18,7 @@ from tiktok_oauth_middleware import MemoryStore
 from tiktok_oauth_middleware._web.carried import LINK_SECONDS, LONGEST_DATA
 
 from ..conftest import LOGIN, PAGE, make_settings
-from ..support.links import link_for, with_links
+from ..support.carried_links import link_for, with_links
 
 CARRY = {"invite": "k9x2-moon"}
 CARRY_COOKIE = "__Host-tiktok-carry"

@@ -17,7 +17,7 @@ from tiktok_oauth_middleware._oauth.token_response import TokenResponse
 from tiktok_oauth_middleware._session.record import UserRecord
 from tiktok_oauth_middleware.auth import Token
 
-from ..support.models import (
+from ..support.sample_records import (
     NOW,
     OPEN_ID,
     PLAIN,

@@ -16,7 +16,7 @@ import pytest
 from tiktok_oauth_middleware import LoginRefused, TikTokTokens
 
 from ..conftest import API, kept
-from ..support.links import link_for, with_links
+from ..support.carried_links import link_for, with_links
 from ..support.package_frames import Looker, frames_of_ours
 
 SESSION = "__Host-tiktok"

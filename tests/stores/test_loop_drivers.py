@@ -16,7 +16,7 @@ from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._session.record import Session, record_id
 from tiktok_oauth_middleware._session.service import SessionService
 
-from ..support.models import a_record
+from ..support.sample_records import a_record
 
 if TYPE_CHECKING:
     from .databases import Server

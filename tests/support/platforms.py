@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from .raw import Answer, Pairs
+from .raw_requests import Answer, Pairs
 
 #: Headers that a gateway adds to what the browser sent.
 _ADDED = [

@@ -133,9 +133,11 @@ class TestAuthorize:
             app.consent(code_challenge_method=method)
         assert caught.value.err_code == 10008
 
-    def test_loopback_needs_pkce(self, clock):
+    @pytest.mark.parametrize(
+        "uri", ["http://127.0.0.1:8000/callback", "https://localhost:8000/cb"]
+    )
+    def test_loopback_needs_pkce(self, clock, uri):
         """A redirect to loopback without a challenge is errCode 10007."""
-        uri = "http://127.0.0.1:8000/callback"
         app = App(FakeTikTok(redirect_uris=[uri], clock=clock))
         assert app.consent(redirect_uri=uri)["code"]
         with pytest.raises(ConsentRefused) as caught:

@@ -83,17 +83,6 @@ class TestAuthorize:
             with pytest.raises(ConsentRefused):
                 app.consent(redirect_uri=wrong)
 
-    def test_https_on_loopback(self, clock):
-        """A loopback address with https may be registered, and needs PKCE, too."""
-        uri = "https://localhost:8000/cb"
-        app = App(FakeTikTok(redirect_uris=[uri], clock=clock))
-        assert app.consent(redirect_uri=uri)["code"]
-        with pytest.raises(ConsentRefused) as caught:
-            app.consent(
-                redirect_uri=uri, code_challenge=None, code_challenge_method=None
-            )
-        assert caught.value.err_code == 10007
-
     def test_require_pkce(self, app, fake):
         """The stand-in can require PKCE on the web, where TikTok's behaviour is
         unknown.

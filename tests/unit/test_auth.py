@@ -14,7 +14,7 @@ from tiktok_oauth_middleware._oauth.user import User
 from tiktok_oauth_middleware._session.record import Session
 from tiktok_oauth_middleware.auth import Token
 
-from ..support.models import (
+from ..support.sample_records import (
     NOW,
     OPEN_ID,
     PLAIN,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tiktok_oauth_middleware._session import cached_session
 
-from ...support.models import a_cached_session
+from ...support.sample_records import a_cached_session
 
 
 def test_places_of_a_cached_session_are_those_of_its_type():

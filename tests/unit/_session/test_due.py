@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._session.due import Demand, DueTimes
-from tiktok_oauth_middleware._session.record import UserRecord
 
 from ...conftest import make_settings
 
@@ -22,22 +21,6 @@ def due_times_of(clock, **options):
 @pytest.fixture
 def due_times(clock):
     return due_times_of(clock)
-
-
-@pytest.fixture
-def record(clock):
-    now = int(clock())
-    return UserRecord(
-        open_id="user",
-        access_token=Secret("act.old"),
-        issued_at=now,
-        expires_at=now + DAY,
-        refresh_token=Secret("rft.old"),
-        refresh_expires_at=now + 90 * DAY,
-        scopes="user.info.basic,video.list",
-        failures=3,
-        retry_at=now - 1,
-    )
 
 
 def of_user(record, number):

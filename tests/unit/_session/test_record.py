@@ -20,7 +20,7 @@ from tiktok_oauth_middleware._session.record import (
     times_of,
 )
 
-from ...support.models import NOW, a_record
+from ...support.sample_records import NOW, a_record
 
 # --- UserRecord --------------------------------------------------------------------
 

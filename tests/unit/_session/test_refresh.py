@@ -17,7 +17,7 @@ from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._core.store_adapter import LockHandle
 from tiktok_oauth_middleware._oauth.token_response import TokenResponse
 from tiktok_oauth_middleware._session.due import Demand, fingerprint
-from tiktok_oauth_middleware._session.record import UserRecord, record_id
+from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware._session.refresh import _POLL_SECONDS
 from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._web.app import Core
@@ -47,22 +47,6 @@ def refresh_of(clock, store=None, **options):
 @pytest.fixture
 def refresh(clock):
     return refresh_of(clock)
-
-
-@pytest.fixture
-def record(clock):
-    now = int(clock())
-    return UserRecord(
-        open_id="user",
-        access_token=Secret("act.old"),
-        issued_at=now,
-        expires_at=now + DAY,
-        refresh_token=Secret("rft.old"),
-        refresh_expires_at=now + 90 * DAY,
-        scopes="user.info.basic,video.list",
-        failures=3,
-        retry_at=now - 1,
-    )
 
 
 # --- how long to wait ---------------------------------------------------------------

@@ -15,7 +15,7 @@ from tiktok_oauth_middleware import ConfigurationError
 from tiktok_oauth_middleware._web.button import STYLE, button_html
 from tiktok_oauth_middleware._web.messages import Messages
 
-from ...support.models import a_cached_session, a_mount_point, an_auth
+from ...support.sample_records import a_cached_session, a_mount_point, an_auth
 
 LOGIN = "/auth/tiktok/login"
 GERMAN = {"de": {"log_in_with_tiktok": "Mit TikTok anmelden"}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ...support.models import a_mount_point
+from ...support.sample_records import a_mount_point
 
 # --- MountPoint --------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The documents' code runs, and their tables are complete."""
+"""Single pages below docs/: their tables are complete, and their examples run."""
 
 from __future__ import annotations
 
