@@ -126,19 +126,19 @@ class Profiles(Part):
 
     async def _lead(self, stored: VersionedRecord) -> VersionedRecord | None:
         """Call TikTok unless another process does; one request per process runs it."""
-        latest: VersionedRecord | None = stored
         claimed: VersionedRecord | None = None
         with self._deferred_writes.attempt():
             # A change of another field, such as "last seen", must not postpone this.
-            while latest is not None and claimed is None:
-                stored = latest
+            for _ in swap_attempts():
                 if self.due_at(stored.record_id, stored.record) > self._clock():
                     return stored  # another process calls TikTok, or has done so
                 claimed = await self._claim(stored)
-                if claimed is None:
-                    latest = await self._records.load(stored.record_id)
-        if latest is None:
-            return None
+                if claimed is not None:
+                    break
+                latest = await self._records.load(stored.record_id)
+                if latest is None:
+                    return None
+                stored = latest
         if claimed is None:
             return stored  # the store takes no writes
         record = stored.record

@@ -290,7 +290,7 @@ class Refresh(Part):
 
         The old refresh token is already invalid, so losing the answer would sign the
         user out. Therefore a failed write is retried, and other changes of the record
-        do not end the attempts, as `swap_attempts` would.
+        do not end the attempts as soon as `swap_attempts` would.
 
         Raises:
             StoreError: it failed for `_WRITE_SECONDS`.
@@ -323,6 +323,10 @@ class Refresh(Part):
                 await self._backend.sleep(wait)
                 await keep_the_lock()
                 wait = min(1.0, wait * 2)
+            else:
+                if time.monotonic() > give_up:
+                    message = "the record changed before each try to write new tokens"
+                    raise StoreError(message)
         if latest and latest.record.access_token == answer.access_token:
             # An earlier try wrote it, and only the store's reply was lost.
             await self._announce(latest.record, before)

@@ -16,6 +16,7 @@ from tiktok_oauth_middleware._core.leases import LEASE_SECONDS, RENEW_SECONDS
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._core.store_adapter import LockHandle
 from tiktok_oauth_middleware._oauth.token_response import TokenResponse
+from tiktok_oauth_middleware._session import refresh as refresh_module
 from tiktok_oauth_middleware._session.due import Demand, fingerprint
 from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware._session.refresh import _POLL_SECONDS
@@ -201,7 +202,7 @@ class TestTogether:
     def in_a_thread(work):
         """Start a thread; return it, and a list that receives the result."""
         found = []
-        thread = threading.Thread(target=lambda: found.append(run(work())))
+        thread = threading.Thread(target=lambda: found.append(run(work())), daemon=True)
         thread.start()
         return found, thread
 
@@ -316,6 +317,28 @@ class TestTogether:
         report.may_answer.set()
         clock.now = float(kept_in(core).record.expires_at)
         assert run(core.service.refresh.result("id")).record.access_token == "act.new"
+
+    def test_write_that_never_takes_place(self, core, clock, report, monkeypatch):
+        """If each swap of the record fails, the refresh ends with a StoreError."""
+        monkeypatch.setattr(refresh_module, "_WRITE_SECONDS", 0)
+        versioned, errors = kept_in(core), []
+        clock.now = float(versioned.record.expires_at)
+
+        async def replace(*_):
+            return None
+
+        async def ask():
+            try:
+                await core.service.refresh.fresh(versioned)
+            except StoreError as error:
+                errors.append(str(error))
+
+        monkeypatch.setattr(core.service.records, "replace", replace)
+        report.may_answer.set()
+        _, thread = self.in_a_thread(ask)
+        thread.join(HANGS)
+        assert not thread.is_alive()
+        assert errors == ["the record changed before each try to write new tokens"]
 
     def test_not_due(self, core, report):
         """A fresh record is used without the lock and without a call to TikTok."""
