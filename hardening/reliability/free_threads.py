@@ -42,7 +42,7 @@ _PATIENCE = 600
 
 def run(args: Run) -> Iterator[Result]:
     """Yield one result for the memory store, and one for SQLite."""
-    lives = args.times(50, 2)
+    lives = args.times(50, 1)
     yield _figure("memory", lives, args)
     if "sqlite" in args.stores:
         yield _figure("sqlite", lives, args)

@@ -2,8 +2,9 @@
 
 The clock is simulated, so no time is spent waiting. Two apps share one store, as two
 workers would, and each second a hundred requests come at once, several of them often
-from the same session. Back-off is checked by the time between calls: two calls for one
-session must be at least 3/4 of the doubling wait apart, up to a minute.
+from the same session; at a small scale as many as there are sessions. Back-off is
+checked by the time between calls: two calls for one session must be at least 3/4 of the
+doubling wait apart, up to a minute.
 """
 
 from __future__ import annotations
@@ -95,8 +96,9 @@ class _Load:
         self.requests = self.lost = self.failed = 0
 
     async def second(self) -> None:
-        """Send a hundred requests at once, of random users."""
-        await self.ask(self._chance.choices(self._cookies, k=_REQUESTS))
+        """Send a hundred requests at once, of random users; one for each, if fewer."""
+        count = min(_REQUESTS, len(self._cookies))
+        await self.ask(self._chance.choices(self._cookies, k=count))
 
     async def everybody(self) -> int:
         """Send one request of each user; return how many have a token."""
