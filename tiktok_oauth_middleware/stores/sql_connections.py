@@ -276,7 +276,8 @@ class ConnectionSource:
     def _made_in_loop(self) -> LoopConnections:
         from sqlalchemy.ext.asyncio import create_async_engine
 
-        from .sql_pool import LOOP_DRIVERS, PooledLoopConnections
+        from .loop_drivers import LOOP_DRIVERS
+        from .sql_pool import PooledLoopConnections
 
         is_pooled = self.dialect.driver in LOOP_DRIVERS
         options = self._options(in_loop=True, is_pooled=is_pooled)
