@@ -18,6 +18,7 @@ from ..conftest import (
     make_settings,
     query_of,
 )
+from ..support.combinations import share_of
 from ..support.odd_paths import spelled
 from .conftest import memory_only
 from .guarded_app import echo_path
@@ -75,7 +76,7 @@ class TestRules:
     def test_no_spelling_of_a_public_path_reaches_a_protected_one(self, world, raw):
         """A path that begins like a public one does not reach a protected one."""
         world.with_settings(protect=["/"], public=["/open"])
-        for path in ("/who", *spelled("/who")):
+        for path in share_of(world.interface, ["/who", *spelled("/who")]):
             self.assert_hidden(raw, path)
             self.assert_hidden(raw, "/open" + path)
             self.assert_hidden(raw, "/open/.." + path)
@@ -222,10 +223,10 @@ class TestMounts:
             assert answer.one("x-app") == "yes" or answer.status == 303, other
             assert not answer.set_cookies
 
-    def test_no_spelling_reaches_a_protected_path(self, raw):
+    def test_no_spelling_reaches_a_protected_path(self, raw, interface):
         """No spelling with or without the mount point reaches a protected path."""
         for before in ("", self.mount, "/x" + self.mount, "/" + self.mount):
-            for path in ("/who", *spelled("/who")):
+            for path in share_of(interface, ["/who", *spelled("/who")]):
                 answer = raw.ask("GET", before + path, mount=self.mount, headers=API)
                 assert b"signed_in" not in answer.body, ascii(before + path)
 

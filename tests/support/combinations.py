@@ -10,7 +10,7 @@ combinations of the product are run:
   with a middleware differs between functions and parameters, so that each pair is run by
   a third of the tests;
 - if the store is always the same, each parameter under WSGI and under ASGI, with asyncio
-  and Trio in turn.
+  and Trio in turn. A long table in one test is shared out the same way: `share_of`.
 
 ``COMBINATIONS=all`` runs the product. A test that is named with its
 parameters is run.
@@ -18,9 +18,10 @@ parameters is run.
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 from zlib import crc32
 
 import pytest
@@ -43,6 +44,18 @@ CALLS = {
     "blocking": "wsgi",
     "get": "wsgi",
 }
+
+
+T = TypeVar("T")
+
+
+def share_of(interface: str, rows: Sequence[T]) -> Sequence[T]:
+    """Return the rows of a table to run: all under WSGI; under ASGI every second one
+    with asyncio, and the others with Trio.
+    """
+    if interface not in LOOPS or os.environ.get("COMBINATIONS") == "all":
+        return rows
+    return rows[LOOPS.index(interface) :: len(LOOPS)]
 
 
 class Combination(NamedTuple):

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from .combinations import Combination, choose
+from .combinations import Combination, choose, share_of
 
 ALL = ("asyncio", "trio", "wsgi")
 STORES = ("memory", "redis", "sqlite")
@@ -60,3 +60,14 @@ def test_event_loops_in_turn(values, turn):
 def test_one_parameter(turn):
     """With one store and no further parameters all of them are run."""
     assert choose(of(ALL, STORES[:1], 1), turn) == {*of(ALL, STORES[:1], 1)}
+
+
+def test_share_of_a_table(monkeypatch):
+    """Each row of a table is run under WSGI, and under ASGI with one of the loops."""
+    monkeypatch.delenv("COMBINATIONS", raising=False)
+    rows = [*range(7)]
+    assert share_of("wsgi", rows) == rows
+    loops = [*share_of("asyncio", rows), *share_of("trio", rows)]
+    assert sorted(loops) == rows
+    monkeypatch.setenv("COMBINATIONS", "all")
+    assert share_of("trio", rows) == rows
