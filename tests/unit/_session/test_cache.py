@@ -7,8 +7,8 @@ import threading
 from tiktok_oauth_middleware._session.cache import SessionCache
 from tiktok_oauth_middleware._session.cached_session import RECORD_ID
 
-from ...support.models import a_cached_session
 from ...support.patience import HANGS
+from ...support.sample_records import a_cached_session
 
 
 class Interrupted(dict):
