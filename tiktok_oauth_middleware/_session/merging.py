@@ -2,8 +2,8 @@
 
 A merge needs the state of the record when it was last copied, which its `CopyMark` has.
 Tokens are taken from the store that changed them since. A session that was in the last
-copy and is missing in one store was ended there, and so it ends in both. But if it
-would have expired there by now, it is kept: it may have been used in the other store.
+copy and is missing in one store was ended there, and so it ends in both. But it is kept
+if it would have expired there by now: it may have been used only in the other store.
 """
 
 from __future__ import annotations
