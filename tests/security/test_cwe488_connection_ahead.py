@@ -763,6 +763,20 @@ def test_closing_fails_in_a_thread(monkeypatch):
     opened.after_fork()
 
 
+def test_closed_inside_a_call():
+    """A signal's handler can close the client inside a call of the same thread."""
+    opened = ahead.BlockingAhead(None, Unclosable)
+
+    def close_inside():
+        with opened._lock:
+            run(opened.aclose())
+
+    thread = threading.Thread(target=close_inside, daemon=True)
+    thread.start()
+    thread.join(HANGS)
+    assert not thread.is_alive()
+
+
 async def test_closing_fails_in_an_event_loop(monkeypatch):
     """It does not end Trio either, as an exception in the background would."""
     monkeypatch.setattr(ahead, "PAUSE", 0)

@@ -106,7 +106,8 @@ class BlockingAhead(_Ahead):
     def __init__(self, origin: Any, open_stream: Callable[[], Any]) -> None:
         """Take the origin, and the function that opens a connection to it."""
         super().__init__(origin, open_stream)
-        self._lock = threading.Lock()
+        # A signal's handler may close the client while its own thread has the lock.
+        self._lock = threading.RLock()
         self._stream: Any = None
         self._opened_at = 0.0
         #: Ends the thread, because the connection was taken or is no longer needed.
@@ -127,7 +128,7 @@ class BlockingAhead(_Ahead):
         when the last copy is closed.
         """
         stream, self._stream = self._stream, None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._leave[:] = [threading.Event()]
         self._is_under_way = False
         if stream is not None:
