@@ -165,7 +165,8 @@ def readings(request: RequestPath, structure: AppStructure) -> Iterator[Reading]
     """Yield the paths that the apps inside the middleware may read."""
     path, full_path, mount = request.path, request.full_path, request.mount
     if mount:
-        yield from _below_mount(full_path, mount)
+        for below, is_certain in below_mount(full_path, mount):
+            yield Reading(below, is_certain)
     for prefix in {prefix() for prefix in structure.prefixes}:
         yield from _with_app_prefix(path, full_path, prefix)
     for claim in {claim.rstrip(b"/") for claim in request.claimed_mounts}:
@@ -238,16 +239,23 @@ def _without_claim(request: RequestPath, claim: bytes) -> Iterator[Reading]:
             yield Reading("/" + text.lstrip("/"))
 
 
-def _below_mount(full_path: str, mount: str) -> Iterator[Reading]:
-    """Yield a path below a mount point, in each form that frameworks read."""
+def below_mount(full_path: str, mount: str) -> list[tuple[str, bool]]:
+    """Return a path below a mount point, in each form that frameworks read.
+
+    Each is the beginning of a `Reading`: the path, and whether it is certain.
+    """
     # Some frameworks do not support mount points. Daphne takes the mount point from a
     # client's header, which must not turn a protected path into a public one.
-    yield Reading(full_path, is_certain="daphne.http_protocol" in sys.modules)
-    for prefix in {mount, "/" + mount.strip("/")}:
+    return [
+        (full_path, "daphne.http_protocol" in sys.modules),
         # Litestar cuts after the prefix wherever it occurs; Quart, BlackSheep and
         # Django do not check whether a slash follows it.
-        if prefix.strip("/") and prefix in full_path:
-            yield Reading("/" + full_path.split(prefix, 1)[1].lstrip("/"))
+        *[
+            ("/" + full_path.split(prefix, 1)[1].lstrip("/"), True)
+            for prefix in {mount, "/" + mount.strip("/")}
+            if prefix.strip("/") and prefix in full_path
+        ],
+    ]
 
 
 def _with_app_prefix(path: str, full_path: str, prefix: str) -> Iterator[Reading]:

@@ -20,6 +20,7 @@ from .app_structure import AppStructure, inspect_app, rules_without_route
 from .guard import Challenge
 from .path_readings import (
     RequestPath,
+    below_mount,
     fold,
     readings,
     spellings,
@@ -102,6 +103,18 @@ class AppRules:
         if matching is None:
             return True
         rules = self._recent if recent else self._rules
+        if (
+            matching.mount
+            and not matching.claimed_mounts
+            and matching.raw is None
+            and self.app_reads_once(app)
+        ):
+            # The usual request below a mount point: `readings` yields these only.
+            return any(
+                rules.protects(path, is_certain=is_certain)
+                for path, is_certain in below_mount(matching.full_path, matching.mount)
+                if path != request.path
+            )
         return any(
             rules.protects(path, is_certain=is_certain, public_path=public_path)
             for path, is_certain, public_path in readings(matching, structure)
