@@ -168,8 +168,8 @@ class TestMounts:
             path = self.path(raw, form, path)
             return raw.ask(method, path, mount=self.mount, **options)
 
-        turned_away = ask("GET", "/who", query=b"a=b", headers=PAGE)
-        begin = turned_away.location
+        refusal = ask("GET", "/who", query=b"a=b", headers=PAGE)
+        begin = refusal.location
         assert begin == f"{self.mount}{LOGIN}?next=/sub/deep/who%3Fa%3Db"
         query = begin.partition("?")[2].encode()
         authorize = ask("GET", LOGIN, query=query, headers=PAGE).location

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PASSWORD = "correct-horse-battery-staple"
+#: For tests that fork, which newer Pythons warn of in a process with threads.
+forks = pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 
 
 class RedisServer:

@@ -23,13 +23,12 @@ from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.stores.registry import diagnose_store
 
 from ..support.patience import HANGS
+from .conftest import forks
 
 redis = pytest.importorskip("redis")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-forks = pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 
 
 @pytest.fixture

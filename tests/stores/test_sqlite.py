@@ -23,11 +23,10 @@ from tiktok_oauth_middleware.errors import StoreError
 from tiktok_oauth_middleware.stores import sqlite as module
 
 from ..support.patience import HANGS
+from .conftest import forks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-forks = pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 
 
 @pytest.fixture
