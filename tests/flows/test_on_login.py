@@ -605,12 +605,13 @@ class TestASGI:
             gate()
 
         world.further["on_login"] = aslow if is_async else slow
-        world.with_settings(timeout=0.5)
+        # It limits TikTok's answers too, which take longer on a busy machine.
+        world.with_settings(timeout=3)
         browser = world.browser()
         page = browser.log_in()
         gate.open()
         assert page.status_code == 500
-        assert "on_login took longer than 0.5 seconds" in caplog.text
+        assert "on_login took longer than 3 seconds" in caplog.text
         assert not browser.signed_in
         assert kept(world) is None
 
