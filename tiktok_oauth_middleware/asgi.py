@@ -315,7 +315,8 @@ class TikTokOAuthMiddleware:
         claimed = {
             value
             for _, value in scope["headers"]
-            if value < b"0" and value > b"/" and len(value) <= longest
+            if value < b"0" and value > b"/"
+            if len(value) <= longest or value[-1:] == b"/"
         }
         if not target or target == full_path.encode("utf-8", "replace"):  # usual
             if not mount and not claimed and rules.app_reads_once(self.app):

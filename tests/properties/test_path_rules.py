@@ -202,13 +202,13 @@ def asked(draw):
     )
 
 
-def case_of(path, *, mount="", header=None, prefix="", stem=None):
+def case_of(path, *, mount="", header=None, prefix="", stem=None, rules=(PROTECT, [])):
     """Return a request of which one thing decides, and which is protected by it."""
     return SimpleNamespace(
         path=path,
         mount=mount,
         headers=[] if header is None else [header],
-        rules=(PROTECT, []),
+        rules=rules,
         structure=AppStructure(
             [lambda: prefix],
             [lambda: [] if stem is None else [stem]],
@@ -223,6 +223,10 @@ STRIPPED = case_of("/api/app", prefix="/api")
 UNDECODED = case_of("/staticprivate", stem="/static")
 LATIN = case_of("/café")
 OPEN = case_of("/x/app")
+#: The prefix alone is as long as the path; the slashes behind it do not count.
+SLASHES = case_of(
+    "/app/open", header=b"/app/open" + 40 * b"/", rules=(["/"], ["/app/open"])
+)
 
 
 def check(kind, case, mount_point, request, *given):
@@ -281,6 +285,7 @@ def test_each_odd_spelling(path):
 @example(UNDECODED, False, "u")
 @example(LATIN, False, "l")
 @example(OPEN, False, "u")
+@example(SLASHES, False, "u")
 def test_asgi(case, is_below, target):
     """Under ASGI: with the mount point in the path or not, and any raw path."""
     path, sent_path = case.path, ""
@@ -315,6 +320,7 @@ def test_asgi(case, is_below, target):
 @example(UNDECODED, b"", "utf-8")
 @example(LATIN, b"", "latin-1")
 @example(OPEN, b"", "utf-8")
+@example(SLASHES, b"", "utf-8")
 def test_wsgi(case, more, encoding):
     """Under WSGI: bytes that are no text, and entries that are no headers."""
     raw = case.path.encode(encoding, "replace") + more
@@ -339,6 +345,7 @@ def test_wsgi(case, more, encoding):
 @example(STRIPPED)
 @example(UNDECODED)
 @example(OPEN)
+@example(SLASHES)
 def test_django(case):
     """In Django's MIDDLEWARE: with paths as Django decodes them."""
     from tiktok_oauth_middleware.django.middleware import TikTokMiddleware

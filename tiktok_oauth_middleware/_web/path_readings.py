@@ -188,7 +188,7 @@ def claimed_mounts(environ: Mapping[str, Any], longest: int) -> set[bytes]:
 
     Args:
         environ: of the request, as WSGI and Django give its headers.
-        longest: the most bytes of such a value.
+        longest: the most bytes of such a value, without the slashes at its end.
     """
     # Names that begin with HTTP_, and values that begin with a slash, and go on after
     # it. In ASCII "`" follows the underscore and "0" the slash, and two comparisons
@@ -197,7 +197,8 @@ def claimed_mounts(environ: Mapping[str, Any], longest: int) -> set[bytes]:
         value.encode("latin-1", "replace")
         for name, value in environ.items()
         if name < "HTTP`" and name > "HTTP_" and isinstance(value, str)
-        if value < "0" and value > "/" and len(value) <= longest
+        if value < "0" and value > "/"
+        if len(value) <= longest or value[-1] == "/"
     }
 
 
@@ -214,7 +215,7 @@ def with_matching_claims(request: RequestPath) -> RequestPath | None:
         claim
         for claim in request.claimed_mounts
         if any(path.startswith(_claim_texts(claim)) for path in paths)
-        or raw.startswith(claim)
+        or raw.startswith(claim.rstrip(b"/"))
     ]
     if len(matching) > _MAX_CLAIMED_MOUNTS:
         return None
