@@ -274,18 +274,42 @@ class HeldEvents:
         if self._is_over or emitter is not self._emitter:
             return False
         span = None if self._traces is None else self._traces.current_span()
-        self._kept.append((deliver, span))
-        return True
+        kept = (deliver, span)
+        self._kept.append(kept)
+        if not self._is_over:
+            return True
+        try:  # another thread began the delivery meanwhile, and may have ended it
+            self._kept.remove(kept)
+        except ValueError:
+            return True
+        return False
 
     async def deliver(self) -> None:
-        """Deliver the events, each with the span of its work as the current one."""
+        """Deliver the events, each with the span of its work as the current one.
+
+        Inside other work whose events are kept, they are kept until its end, too. An
+        exception that interrupts a listener, such as that of Ctrl-C, is raised when the
+        other events are delivered as well.
+        """
         self._is_over = True
-        for deliver, span in self._kept:
-            if self._traces is None or span is None:
-                await deliver()
-                continue
+        while self._kept:
+            deliver, span = self._kept.pop(0)
+            try:
+                await self._deliver(deliver, span)
+            except GeneratorExit:  # no more awaiting is allowed
+                raise
+            except BaseException:
+                await self.deliver()
+                raise
+
+    async def _deliver(self, deliver: Callable[[], Awaitable[None]], span: Any) -> None:
+        if self._traces is not None and span is not None:
             with self._traces.within(span):
-                await deliver()
+                await self._deliver(deliver, None)
+            return
+        outer = _held.get()
+        if outer is None or not outer.has_kept(self._emitter, deliver):
+            await deliver()
 
 
 #: Where the running code's events are kept, if other callers wait for it.

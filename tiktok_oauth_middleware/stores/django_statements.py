@@ -123,9 +123,7 @@ def batch_statements_for(
     texts = {**_BATCH_TEXTS}
     texts["create_many"] += _CONFLICTS[vendor]
     if vendor == "mysql":
-        texts["make_room"] = (
-            "DELETE FROM {t} WHERE {k} IN ({keys}) AND expires <= {now}"
-        )
+        texts["make_room"] = _MAKE_ROOM
     return {
         name: _statement(text.format(t=table, k=key, now=now, keys=keys, rows=rows))
         for name, text in texts.items()

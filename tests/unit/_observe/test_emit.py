@@ -140,6 +140,69 @@ class TestHeldEvents:
         assert seen == ["refresh", "scopes_changed"]
         assert "on_event raised RuntimeError" in caplog.text
 
+    def test_listener_that_is_interrupted(self):
+        """If Ctrl-C comes during one event, the listener still gets the next one."""
+        seen = []
+
+        def listen(event):
+            seen.append(event.name)
+            if event.name == "refresh":
+                raise KeyboardInterrupt
+
+        emitter = Emitter(ThreadBackend(), b"key", listen, None)
+        held = emitter.held()
+
+        async def work():
+            await emitter(Event(name="refresh"))
+            await emitter(Event(name="scopes_changed"))
+
+        run(held.during(work))
+        with pytest.raises(KeyboardInterrupt):
+            run(held.deliver())
+        assert seen == ["refresh", "scopes_changed"]
+
+    def test_inside_other_work(self, emitter, seen):
+        """Work inside other work keeps its events until the other ends, in order."""
+        outer, inner, during = emitter.held(), emitter.held(), []
+
+        async def refresh():
+            await emitter(Event(name="refresh"))
+
+        async def log_in():
+            await emitter(Event(name="scopes_changed"))
+            await inner.during(refresh)
+            await inner.deliver()
+            during.extend(seen)
+            await emitter(Event(name="login"))
+
+        run(outer.during(log_in))
+        assert during == []
+        run(outer.deliver())
+        names = [event.name for event in seen]
+        assert names == ["scopes_changed", "refresh", "login"]
+
+    def test_of_a_thread_that_is_late(self, seen):
+        """An event is delivered if the delivery begins while it is being kept."""
+
+        class DeliversMeanwhile:
+            """Traces that are read just when another thread delivers."""
+
+            report = staticmethod(lambda *_: None)
+            is_provided = staticmethod(lambda: True)
+
+            def current_span(self):
+                run(held.deliver())
+
+        traces = DeliversMeanwhile()
+        emitter = Emitter(ThreadBackend(), b"key", seen.append, None, traces)
+        held = emitter.held()
+
+        async def work():
+            await emitter(Event(name="refresh"))
+
+        run(held.during(work))
+        assert [event.name for event in seen] == ["refresh"]
+
     def test_of_another_app(self, emitter, seen):
         """Another app's event during the work is delivered at once."""
         others = []
