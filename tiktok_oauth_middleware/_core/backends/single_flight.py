@@ -42,6 +42,7 @@ class SharedCall:
             at_end: frees the key and sets `done`.
             afterwards: as of `Backend.single_flight`.
         """
+        self._began_at = time.monotonic()  # its caller may have waited for another's
         try:
             try:
                 self.result = await work()

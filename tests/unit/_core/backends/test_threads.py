@@ -7,10 +7,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
 from tiktok_oauth_middleware import StoreError
+from tiktok_oauth_middleware._core.backends import single_flight
 from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.single_flight import InFlight
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
@@ -20,6 +22,21 @@ from ....support.patience import HANGS
 
 async def nothing():
     """Work that gives nothing."""
+
+
+def test_waiting_counts_from_the_beginning_of_the_work(monkeypatch):
+    """A call that waited for another one first is waited for as long as any."""
+    at = [100.0]
+    clock = SimpleNamespace(monotonic=lambda: at[0])
+    monkeypatch.setattr(single_flight, "time", clock)
+    call = single_flight.SharedCall(threading.Event())
+    at[0] += 20  # another one's work took this long, and failed
+
+    async def work():
+        return call.left(30)
+
+    run(call.run(work, call.done.set, nothing))
+    assert call.result == 30
 
 
 class TestBlocking:
