@@ -85,10 +85,17 @@ def raise_for_tiktok(response: R) -> R:
     return response
 
 
+class _NoHook:
+    """Keeps the ``__init_subclass__`` of an app's own class from being called."""
+
+    def __init_subclass__(cls) -> None:
+        """Do nothing."""
+
+
 @cache
 def _with_bases(kind: type, *bases: type) -> type:
     """Return a class with more base classes."""
-    return type(kind.__name__, (kind, *bases), {})
+    return type(kind.__name__, (_NoHook, kind, *bases), {})
 
 
 if TYPE_CHECKING:

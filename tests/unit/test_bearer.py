@@ -470,6 +470,21 @@ def test_both_libraries(tokens, open_id):
     assert isinstance(bearer, httpx.Auth)
 
 
+def test_class_of_the_app(tokens, open_id):
+    """An app's own class is an Auth too, and its hook for subclasses is not called."""
+    named = []
+
+    class Base(TikTokBearer):
+        def __init_subclass__(cls, *, name):
+            named.append(name)
+
+    class Bearer(Base, name="ours"):
+        """Has a name, which no class without one may have."""
+
+    assert isinstance(Bearer(tokens, open_id), httpx2.Auth)
+    assert named == ["ours"]
+
+
 @pytest.mark.parametrize("given", ["httpx", "httpx2"])
 def test_other_library_is_not_loaded(given):
     """A client's own library accepts the object, and no other one is loaded for it."""
