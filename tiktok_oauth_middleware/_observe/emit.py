@@ -8,8 +8,8 @@ keyed hash: these are the same in every line, but do not identify the person.
 
 A listener that fails does not interrupt the login or refresh that emits the event: the
 code may already be used or the refresh token rotated, and the result must not be lost.
-A listener may also be slow, or call `TikTokTokens`: the events of work that other
-callers wait for, or that holds a lock, are kept until its end (`HeldEvents`).
+A listener may also be slow, or call `TikTokTokens`. So if other callers wait for some
+work, or it holds a lock, its events are kept until it has ended (`HeldEvents`).
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Emitter:
             session: the hash of the session's secret, if the event is about a session.
             level: of the log record, instead of the usual one.
             raised: the exception of the app's own code; the log gets its traceback,
-                which must not contain a frame of a flow.
+                which must not contain a frame of a flow: its locals contain tokens.
         """
         cause, detail, shown = Cause(""), "", level or logging.INFO
         with self._reporting("the log", event):
@@ -121,7 +121,7 @@ class Emitter:
                 user = self._hash("user", event.open_id or "")
                 self._traces.report(event, cause, shown, user)
         if not (logger.isEnabledFor(shown) or self._on_event or self._meter):
-            return  # a task for no listener would take 15 us
+            return  # delivering to no listener would take 15 us
         record = partial(self._log, event, detail, cause, session, shown, raised)
         # Some errors of TikTok have neither a code nor a status: there was no answer.
         is_tiktoks = isinstance(why, TikTokError) or bool(event.error)

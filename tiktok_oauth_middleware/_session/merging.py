@@ -2,8 +2,9 @@
 
 A merge needs the state of the record when it was last copied, which its `CopyMark` has.
 Tokens are taken from the store that changed them since. A session that was in the last
-copy and is missing in one store was ended there, and so it ends in both. But it is kept
-if it would have expired there by now: it may have been used only in the other store.
+copy and is missing in one store was ended there, and so it ends in both. But if it
+would have expired there by now, it is kept: perhaps it was not ended, but expired,
+because it was used only in the other store.
 """
 
 from __future__ import annotations
@@ -52,17 +53,17 @@ def merged(
 def _is_from_old(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> bool:
     """Whether the connection of an account is taken from the old store.
 
-    A connection ends only with its record, and new tokens do not change it. So a record
-    that was copied, and is no longer connected, was disconnected: the account must not
-    be connected to that user again.
+    A connection ends only when its record is deleted; new tokens do not change it. So
+    if a record was connected when it was copied, and is not now, the account has been
+    disconnected, and must not be connected to that user again.
     """
     if old.user_id == new.user_id or is_disputed(old, new, mark):
         return False  # no user gets an account that another user has here
     if mark is None:
         return bool(old.user_id)
     if generation_of(new).hex() == mark.generation:
-        # A connection, or a login after a disconnection, brings new tokens: so the
-        # change is the old store's.
+        # A connection, or a login after a disconnection, brings new tokens. The new
+        # store has had none since the copy, so the old store made the change.
         return True
     return bool(old.user_id) and old.connected_at > mark.at
 
@@ -87,5 +88,5 @@ def _has_newer_tokens(old: UserRecord, new: UserRecord, mark: CopyMark | None) -
         return True
     if mark is not None and before == mark.generation:
         return False
-    # Both changed, or it is not known: the tokens that TikTok issued later.
+    # Both stores changed them, or there is no mark: take those issued later.
     return old.issued_at > new.issued_at

@@ -262,8 +262,8 @@ class LoginFlow:
             box=self.result_box,
             clock=clock,
             used_seconds=settings.login_lifetime + SERVER_CLOCK_SKEW,
-            # The exchange, the profile, perhaps the profile again without a field that
-            # was refused, on_login, and the record.
+            # One timeout each for the exchange, the profile, the profile again without
+            # a field that was refused, and on_login; then the time to write.
             exchange_seconds=(3 if self.on_login is None else 4) * settings.timeout
             + _RESULT_WRITE_SECONDS,
         )

@@ -243,7 +243,7 @@ def _without_claim(request: RequestPath, claim: bytes) -> Iterator[Reading]:
 def below_mount(full_path: str, mount: str) -> list[tuple[str, bool]]:
     """Return a path below a mount point, in each form that frameworks read.
 
-    Each is the beginning of a `Reading`: the path, and whether it is certain.
+    Each pair is the first two fields of a `Reading`.
     """
     # Some frameworks do not support mount points. Daphne takes the mount point from a
     # client's header, which must not turn a protected path into a public one.
@@ -274,7 +274,10 @@ def _with_app_prefix(path: str, full_path: str, prefix: str) -> Iterator[Reading
 
 
 def _with_slash_behind(path: str, stem: str) -> Iterator[Reading]:
-    """Yield a path with a slash after a stem, which its route does not require."""
+    """Yield a path with a slash after its stem, if it begins with that.
+
+    BlackSheep requires no slash there; see `AppStructure.stems`.
+    """
     stem = "/" + stem.strip("/")
     if stem != "/" and path.lower().startswith(stem.lower()):
         yield Reading(stem + "/" + path[len(stem) :].lstrip("/"), public_path=path)

@@ -58,7 +58,7 @@ def check_placing(request: Any) -> Any:
 
 
 def _is_over(request: Any, open_id: str | None) -> bool:
-    """Whether Django's session was begun by a TikTok login that has ended."""
+    """Whether the TikTok session behind Django's session has ended."""
     return open_id is not None and request.tiktok.open_id != open_id
 
 

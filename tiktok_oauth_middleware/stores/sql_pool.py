@@ -93,7 +93,7 @@ class _Idle:
             turns.put_nowait(_Turn(turns))
 
     def take(self) -> tuple[Any, int]:
-        """Return a connection, or None if one must be made, and its generation."""
+        """Return a connection (None if one must be made), and its generation."""
         try:
             return self._kept.pop()
         except IndexError:
@@ -236,7 +236,7 @@ class PooledLoopConnections(LoopConnections):
             raise ExecutionError(error) from error
 
     async def _connected(self, turn: _Turn, generation: int) -> Any:
-        """Return a new connection; if there is none, end the turn.
+        """Return a new connection; if connecting fails, end the turn.
 
         Connecting goes on if the caller is cancelled, and the connection is then kept
         for other callers. A driver whose connecting is cancelled may leave the
@@ -257,7 +257,8 @@ class PooledLoopConnections(LoopConnections):
             raise ExecutionError(driver_error(error)) from error
 
     async def _connect(self) -> Any:
-        # Drivers that limit the time themselves clean up better.
+        # Later than the driver's own timeout, because a driver that gives up by itself
+        # cleans up better.
         async with asyncio.timeout(self.timeout + _CONNECT_EXTRA_SECONDS):
             return _detached(await self.engine.raw_connection())
 

@@ -98,8 +98,8 @@ class SQLiteStore:
     #: OpenTelemetry's name of the database, for traces.
     db_system: ClassVar[str] = "sqlite"
     renews: ClassVar[bool] = True
-    #: Serializes the opening of files by all stores: see `_make_file`. A signal's
-    #: handler may close or use a store while the same thread opens one.
+    #: Serializes the opening of files by all stores: see `_make_file`. Reentrant, since
+    #: a signal's handler may close or use a store while the same thread opens one.
     _opening: ClassVar[AbstractContextManager[bool]] = threading.RLock()
     _is_creating: ClassVar[bool] = False
 
@@ -254,8 +254,8 @@ class SQLiteStore:
             if is_in_turn:
                 writing.release()  # not `self._writing`, which `close` replaces
         if not is_in_turn:
-            # No thread is writing: a signal's handler raised just before the lock's
-            # holder released it.
+            # The write succeeded, so no other thread was writing: a signal's handler
+            # raised just before the lock's holder released it. Replace the lock.
             self._writing = threading.Lock()
         return done
 
@@ -266,7 +266,7 @@ class SQLiteStore:
         *,
         is_in_turn: bool,
     ) -> T:
-        """Return the result of `write`, which waits until a time for other processes.
+        """Return the result of `write`; wait for other writes until the deadline.
 
         Args:
             deadline: by the monotonic clock.

@@ -1,4 +1,4 @@
-"""Signals whose handlers run later, while new tokens are on their way to the store.
+"""Deferred signals: a handler waits until new tokens are written to the store.
 
 Python runs the handler of a signal in the main thread, between any two steps of the
 code that runs there. A handler that raises, such as that of Ctrl-C, would lose the
@@ -44,7 +44,7 @@ class DeferredSignals:
     """
 
     def __init__(self) -> None:
-        #: What `_handle` stands for, by the numbers of the signals.
+        #: The handlers that `_handle` has replaced, by the numbers of the signals.
         self._replaced: dict[int, _Replaced] = {}
         #: The handlers of the deferred signals, by their numbers.
         self._pending: dict[int, Handler] = {}
@@ -83,7 +83,7 @@ class DeferredSignals:
         """Restore the handlers, and run those of the deferred signals.
 
         If another signal interrupts this, `_handle` may stay a signal's handler, and
-        then calls the one that it stands for.
+        then calls the one that it has replaced.
         """
         if not _is_main_thread():
             return

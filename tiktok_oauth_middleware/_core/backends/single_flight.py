@@ -21,7 +21,8 @@ class SharedCall:
     def __init__(self, done: Any) -> None:
         #: An event of threading or anyio, set at the end, and by the timer.
         self.done = done
-        #: On asyncio, wakes the callers that wait; they all wait for the same time.
+        #: On asyncio, sets `done` when the waiters give up: all at once, since each
+        #: passes the same `wait`.
         self.timer: Any = None
         self._began_at = time.monotonic()
         self.is_finished = False
@@ -38,9 +39,9 @@ class SharedCall:
         """Do the work, keep its result, and wake the waiters; then call `afterwards`.
 
         Args:
-            work: as of `Backend.single_flight`.
+            work: as for `Backend.single_flight`.
             at_end: frees the key and sets `done`.
-            afterwards: as of `Backend.single_flight`.
+            afterwards: as for `Backend.single_flight`.
         """
         self._began_at = time.monotonic()  # its caller may have waited for another's
         try:
