@@ -221,8 +221,21 @@ class TikTokAuth:
         return made
 
     def missing_scopes(self, *scopes: str) -> frozenset[str]:
-        """Return those of `scopes` that the user has not granted."""
-        return frozenset(scopes) - self.scopes
+        """Return those of `scopes` that the user has not granted.
+
+        Raises:
+            TypeError: a list of scopes was given as one argument.
+        """
+        try:
+            return frozenset(scopes) - self.scopes
+        except TypeError:
+            if all(isinstance(scope, str) for scope in scopes):
+                raise
+            message = (
+                "missing_scopes takes each scope as an argument of its own:"
+                ' missing_scopes("user.info.stats", "video.list")'
+            )
+            raise TypeError(message) from None
 
     def logged_in_within(self, max_age: float) -> bool:
         """Whether the user logged in within `max_age` seconds; False if anonymous.

@@ -743,6 +743,26 @@ class TestOtherAddress:
         callback = browser.consent(answer.headers["location"])
         assert browser.get(callback).headers["location"] == "/a%20b"
 
+    def test_development(self, world, caplog):
+        """In development the log says where the login goes on, and what to change: an
+        app on another port is not there. It does not hold the request's own host.
+        """
+        uri = "http://127.0.0.1:8000/auth/tiktok/callback"
+        browser = world.with_settings(redirect_uri=uri).browser()
+        caplog.clear()
+        browser.get(LOGIN, headers={**PAGE, "host": "127.0.0.1:8021"})
+        assert "is sent to http://127.0.0.1:8000: serve the app there" in caplog.text
+        assert "8021" not in caplog.text
+        caplog.clear()
+        browser.get(LOGIN, headers={**PAGE, "host": "127.0.0.1:8000"})
+        assert "another host or port" not in caplog.text
+
+    def test_production_logs_nothing(self, browser, caplog):
+        """In production a redirect to the site's own address is not logged."""
+        caplog.clear()
+        browser.get(LOGIN, headers=OTHER)
+        assert caplog.text == ""
+
     def test_once(self, browser):
         """If a proxy changes Host, the login continues after one redirect."""
         answer = browser.get(LOGIN, headers=OTHER)

@@ -132,6 +132,14 @@ class TestEveryClient:
         with pytest.raises(LoginFlowError, match="not one string"):
             visit(fake, **good(fake)).log_in(scopes="user.info.basic")
 
+    def test_person_as_text(self, visit, fake):
+        """A person given as a text is an error, which says where the persons are."""
+        with pytest.raises(LoginFlowError, match=r"is a str; give one of fake\.people"):
+            visit(fake, **good(fake)).log_in(person="alice")
+        for method in (fake.disconnect, fake.rotate_away):
+            with pytest.raises(LoginFlowError, match=r"fake\.people\[1\]"):
+                method("alice")
+
     def test_scopes_as_generator(self, visit, fake):
         """Scopes may be any iterable, even one that can be read only once."""
         scopes = (scope for scope in ["user.info.basic"])

@@ -160,6 +160,12 @@ def test_missing_scopes_are_those_not_granted(signed_in, asked, missing):
     assert signed_in.missing_scopes(*asked) == missing
 
 
+def test_missing_scopes_as_a_list(signed_in):
+    """A list of scopes as one argument is an error, which says what to write."""
+    with pytest.raises(TypeError, match="each scope as an argument of its own"):
+        signed_in.missing_scopes(["video.list"])
+
+
 def test_all_scopes_are_missing_when_signed_out(signed_out):
     """An anonymous request misses every scope."""
     assert signed_out.missing_scopes("a", "b") == {"a", "b"}

@@ -17,6 +17,7 @@ from tiktok_oauth_middleware._core.http import (
     Response,
     read_query,
 )
+from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._core.return_to import return_to_of, safe_return_to
 from tiktok_oauth_middleware._oauth.scopes import parse_scopes
 
@@ -213,6 +214,13 @@ class BeginLogin:
             has_moved = True
         if has_moved:
             return None
+        if self.settings.is_loopback:
+            logger.warning(
+                "a login began at another host or port than redirect_uri's, and is sent"
+                " to %s: serve the app there, or write its own address into"
+                " redirect_uri (TIKTOK_REDIRECT_URI)",
+                origin,
+            )
         path = path_with_query(request, mount_point)
         moved = redirect(f"{origin}{path}{'&' if '?' in path else '?'}{_MOVED}=1")
         if head_size(moved) > HEAD_LIMIT:

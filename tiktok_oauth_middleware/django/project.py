@@ -36,7 +36,7 @@ from tiktok_oauth_middleware._web.pages import Pages
 from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.settings.arguments import is_async as is_coroutine_function
 from tiktok_oauth_middleware.settings.options import TikTokSettings
-from tiktok_oauth_middleware.settings.rows import required_options
+from tiktok_oauth_middleware.settings.rows import meant_option, required_options
 from tiktok_oauth_middleware.stores.registry import open_store
 from tiktok_oauth_middleware.tokens import TikTokTokens
 
@@ -114,7 +114,12 @@ def read_settings() -> TikTokSettings:
     odd = sorted(str(name) for name in given if name not in known)
     missing = [name for name in required_options(TikTokSettings) if name not in given]
     if odd or missing:
-        faults = [f"{SETTING} has {name!r}, which is not an option" for name in odd]
+        faults = [
+            f"{SETTING} has {name!r}, which is not an option"
+            + (f"; did you mean {meant!r}?" if meant else "")
+            for name in odd
+            for meant in (meant_option(name, TikTokSettings),)
+        ]
         faults += [f"{name} must be set in {SETTING}" for name in missing]
         raise ConfigurationError(faults)
     return TikTokSettings(**{"store": _DEFAULT_STORE, **given})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, wraps
 from typing import Any
@@ -32,6 +32,7 @@ from .rows import (
     OPTIONAL_TEXT,
     SECONDS,
     TEXT,
+    meant_option,
     option,
     row,
     rows_of,
@@ -353,6 +354,16 @@ rows_of(TikTokSettings)  # an option without a row stops the import
 _origin_of = lru_cache(maxsize=16)(origin_of)
 
 
+def _refuse_unknown(names: Iterable[str]) -> None:
+    """Raise TypeError for a name that is not an option, with the one that is meant."""
+    rows = rows_of(TikTokSettings)
+    for name in names:
+        if name not in rows:
+            meant = meant_option(name, TikTokSettings)
+            message = f"{name!r} is not an option of TikTokSettings"
+            raise TypeError(f"{message}; did you mean {meant!r}?" if meant else message)
+
+
 def _without_frames(make: Callable[..., None]) -> Callable[..., None]:
     """Return an ``__init__`` whose exceptions come from a frame without secrets.
 
@@ -363,6 +374,7 @@ def _without_frames(make: Callable[..., None]) -> Callable[..., None]:
     def checked(self: TikTokSettings, **options: Any) -> None:
         failure, handled = None, sys.exception()
         try:
+            _refuse_unknown([*options])
             make(self, **options)
         except (ConfigurationError, TypeError) as error:
             failure = without_frames(error, handled)

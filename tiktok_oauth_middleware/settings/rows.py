@@ -8,6 +8,7 @@ not match the field's type.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
@@ -117,6 +118,16 @@ def required_options(cls: type) -> Sequence[str]:
         for each in fields(cls)
         if each.default is MISSING and each.default_factory is MISSING
     ]
+
+
+def meant_option(name: str, cls: type) -> str | None:
+    """Return the option that a name which is none seems to mean, or None."""
+    rows = rows_of(cls)
+    for option_name, each in rows.items():
+        if name.upper() in each.other_names:
+            return option_name
+    near = difflib.get_close_matches(name.lower(), rows, n=1, cutoff=0.8)
+    return near[0] if near else None
 
 
 # --- kinds -------------------------------------------------------------------------

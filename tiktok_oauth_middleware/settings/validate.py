@@ -47,7 +47,10 @@ def _phrases(*phrases: str) -> str:
 _TEMPLATES = _phrases(
     "change me", "replace me", "your secret", "your key", "placeholder", "place holder"
 )
-_TEMPLATE = re.compile(rf"{_TEMPLATES}|{_phrases('your client', 'xxxxxx')}")
+#: What is to be replaced: such words, only dots or other marks, or <a-name-like-this>.
+_TEMPLATE = re.compile(
+    rf"{_TEMPLATES}|{_phrases('your client', 'xxxxxx')}|\A[^A-Za-z0-9]+\Z|\A<.*>\Z"
+)
 _PLACEHOLDERS = re.compile(
     rf"{_TEMPLATES}|{_phrases('example', 'password', 'pass word', 'insecure')}"
     rf"|{_phrases('xxxxxx')}"
@@ -146,6 +149,8 @@ def _copied_fault(value: str) -> str | None:
         return "begins with its own name, as a line of an .env file does"
     if not protocol.is_visible(value, 200):
         return "holds a space, a line break or a character beyond ASCII, or is too long"
+    if _TEMPLATE.search(value):
+        return "looks like a placeholder"
     return None
 
 
@@ -256,7 +261,8 @@ def _scope_faults(options: Mapping[str, Any]) -> Iterator[str]:
             if not is_scope(scope):
                 yield (
                     f"{name} holds {scope!r}; each item must be one scope, such as"
-                    ' ["user.info.basic", "video.list"]'
+                    ' ["user.info.basic", "video.list"], or in a variable'
+                    " user.info.basic,video.list"
                 )
         if len(set(scopes)) < len(scopes):
             yield f"{name} lists one scope twice; list each once"

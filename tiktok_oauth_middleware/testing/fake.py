@@ -235,6 +235,22 @@ class FakeTikTok:
         is_shared = clock is self._clock and clock is not time.time
         self._is_followed = is_own or is_shared
 
+    def _one(self, person: Person | None) -> Person:
+        """Return the person that a test names, or the first of `people`.
+
+        Raises:
+            LoginFlowError: it is not a `Person`, but for instance a name.
+        """
+        if person is None:
+            return self.people[0]
+        if not isinstance(person, Person):
+            message = (
+                f"person is a {type(person).__name__}; give one of fake.people, such as"
+                " fake.people[1]"
+            )
+            raise LoginFlowError(message)
+        return person
+
     # --- what tests do -------------------------------------------------------------
 
     def consent(
@@ -275,7 +291,7 @@ class FakeTikTok:
         ticked = _ticked(scopes, request)
         if deny:
             return self.provider.deny(request)
-        person = person or self.people[0]
+        person = self._one(person)
         granted = self.provider.reconnects_with(request, person)
         if not granted:
             return self.provider.agree(request, person, ticked)
@@ -394,7 +410,7 @@ class FakeTikTok:
         Args:
             person: the token's owner; by default every person's token is used up.
         """
-        for each in self.people if person is None else (person,):
+        for each in self.people if person is None else (self._one(person),):
             self.provider.rotate_away(each.open_id)
 
     def disconnect(self, person: Person | None = None, *, reason: int = 1) -> Delivery:
@@ -410,7 +426,7 @@ class FakeTikTok:
             Headers and body of the webhook to the app, which is also added to
             `webhooks`.
         """
-        person = person or self.people[0]
+        person = self._one(person)
         self.provider.remove(person.open_id)
         delivery = self.webhook(
             "authorization.removed", person.open_id, {"reason": reason}

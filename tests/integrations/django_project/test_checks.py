@@ -44,6 +44,7 @@ def test_all_faults_at_once(project):
     ("setting", "words"),
     [
         ({"client_kye": "x"}, "client_kye"),
+        ({"scope": ["video.list"]}, "did you mean 'scopes'?"),
         ({"client_key": "x"}, "client_secret must be set"),
         ("a string", "must be a dict of options"),
     ],

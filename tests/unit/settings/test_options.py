@@ -100,6 +100,33 @@ def test_unknown_option_is_refused():
         make(scope_list=["x"])
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("scope", "scopes"),
+        ("Store", "store"),
+        ("session_lifetme", "session_lifetime"),
+        ("client_id", "client_key"),
+        ("secret_key", "secret_keys"),
+        ("callback_url", "redirect_uri"),
+    ],
+)
+def test_unknown_option_names_the_meant_one(given, meant):
+    """The error of an unknown option names the option that it seems to mean."""
+    with pytest.raises(TypeError) as refused:
+        make(**{given: "x"})
+    assert str(refused.value) == (
+        f"{given!r} is not an option of TikTokSettings; did you mean {meant!r}?"
+    )
+
+
+def test_unknown_option_that_is_like_none():
+    """The error of an unknown option that is like no option guesses none."""
+    with pytest.raises(TypeError) as refused:
+        make(colour="x")
+    assert str(refused.value) == "'colour' is not an option of TikTokSettings"
+
+
 def test_options_are_named():
     """Options are given by name only."""
     with pytest.raises(TypeError):
@@ -212,6 +239,21 @@ WRONG_VALUES = [
     ("client_key", "awkey\n"),
     ("client_key", "ü"),
     ("client_key", "x" * 201),
+    *(
+        (name, text)
+        for name in ("client_key", "client_secret")
+        for text in (
+            "...",
+            "***",
+            "<client-key>",
+            "changeme",
+            "CHANGE-ME",
+            "your-client-key",
+            "your_client_secret",
+            "xxxxxxxx",
+            "placeholder",
+        )
+    ),
     ("client_secret", ""),
     ("client_secret", "a b"),
     ("client_secret", "secret\n"),
@@ -355,6 +397,9 @@ def test_option_of_a_wrong_value_is_reported(name, value):
 
 RIGHT_VALUES = [
     ("client_key", "sbsandboxkey"),
+    ("client_key", "awstandinclientkey"),
+    ("client_secret", "stand-in-client-secret"),
+    ("client_secret", "a<b>c...d"),
     ("scopes", ("user.info.basic", "video.list")),
     ("optional_scopes", ["video.upload", "portability.all.single"]),
     ("login_path", "/login"),
