@@ -278,7 +278,8 @@ class HeldEvents:
         self._kept.append(kept)
         if not self._is_over:
             return True
-        try:  # another thread began the delivery meanwhile, and may have ended it
+        # Another thread has called `deliver` meanwhile, and may have taken this one.
+        try:
             self._kept.remove(kept)
         except ValueError:
             return True
@@ -287,9 +288,9 @@ class HeldEvents:
     async def deliver(self) -> None:
         """Deliver the events, each with the span of its work as the current one.
 
-        Inside other work whose events are kept, they are kept until its end, too. An
-        exception that interrupts a listener, such as that of Ctrl-C, is raised when the
-        other events are delivered as well.
+        If this runs inside other work whose events are kept, that work keeps these too.
+        An exception that interrupts a listener, such as that of Ctrl-C, is raised after
+        the remaining events have been delivered.
         """
         self._is_over = True
         while self._kept:

@@ -188,7 +188,8 @@ def claimed_mounts(environ: Mapping[str, Any], longest: int) -> set[bytes]:
 
     Args:
         environ: of the request, as WSGI and Django give its headers.
-        longest: the most bytes of such a value, without the slashes at its end.
+        longest: the largest length of such a value in bytes, without the slashes at
+            its end.
     """
     # Names that begin with HTTP_, and values that begin with a slash, and go on after
     # it. In ASCII "`" follows the underscore and "0" the slash, and two comparisons

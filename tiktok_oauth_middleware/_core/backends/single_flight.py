@@ -43,7 +43,8 @@ class SharedCall:
             at_end: frees the key and sets `done`.
             afterwards: as for `Backend.single_flight`.
         """
-        self._began_at = time.monotonic()  # its caller may have waited for another's
+        # Counted anew: the caller may first have waited for another call.
+        self._began_at = time.monotonic()
         try:
             try:
                 self.result = await work()
