@@ -1,4 +1,4 @@
-"""The example of docs/guide/jobs.md, unchanged: two processes with one store."""
+"""The example of docs/guide/jobs.md, unchanged: processes with one store."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 
 import httpx2
 import pytest
@@ -24,8 +25,8 @@ def fake():
 
 @pytest.fixture
 def project(tmp_path, fake):
-    """Write the page's two files and start its web app."""
-    for name in ("web.py", "job.py"):
+    """Write the page's three files and start its web app."""
+    for name in ("web.py", "job.py", "inside.py"):
         (tmp_path / name).write_text(blocks("guide/jobs.md")[name], encoding="utf-8")
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
@@ -89,6 +90,36 @@ def test_job(project, fake):
         "refreshed 0, failed 0, ended 1\n"
     )
     assert run_job(project) == "refreshed 0, failed 0, ended 0\n"
+
+
+def test_inside_the_web_app(project, fake):
+    """The app's background task renews the token, and ends with the app."""
+    folder, environment, origin = project
+    fake.access_lifetime = 0
+    with httpx2.Client(base_url=origin) as client:
+        assert login_as(client, fake).status_code == 303
+    fake.access_lifetime = 7200
+    before = fake.count("token", grant_type="refresh_token")
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "inside:app", "--port", str(port)]
+    with subprocess.Popen(
+        [*command, "--log-level", "warning"],
+        cwd=folder,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as inside:
+        try:
+            wait_for(f"http://127.0.0.1:{port}/auth/tiktok/logout")
+            give_up = time.monotonic() + 60
+            while fake.count("token", grant_type="refresh_token") == before:
+                assert time.monotonic() < give_up, "no sweep refreshed the token"
+                time.sleep(0.05)
+        finally:
+            inside.terminate()
+        _, errors = inside.communicate(timeout=60)
+    assert "Traceback" not in errors
+    assert run_job(project).startswith("refreshed 0, failed 0, ended 0\n")
 
 
 def test_with_closes_all_connections(tmp_path):
