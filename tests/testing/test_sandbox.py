@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ import pytest
 from tiktok_oauth_middleware.__main__ import main
 from tiktok_oauth_middleware._oauth import protocol
 
+from ..support.patience import HANGS
 from ..support.ports import free_port
 from ..support.processes import ends_at_ctrl_c
 
@@ -36,8 +38,11 @@ def sandbox(tmp_path, *arguments, **environment):
         },
     )
     lines = []
+    # If the last line never comes, the process ends, and reading with it.
+    patience = threading.Timer(HANGS, process.kill)
+    patience.start()
     try:
-        while not lines or not lines[-1].startswith("and open it"):
+        while not lines or not lines[-1].startswith("Then start your app"):
             lines.append(process.stdout.readline())
             assert lines[-1], lines
         reply = httpx2.get(
@@ -46,7 +51,8 @@ def sandbox(tmp_path, *arguments, **environment):
         assert reply.status_code == 404
     finally:
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=120)
+        rest, _ = process.communicate(timeout=HANGS)
+        patience.cancel()
     assert process.returncode == 0, rest
     assert "Traceback" not in rest
     assert f"http://127.0.0.1:{port}" in lines[0]
