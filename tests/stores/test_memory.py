@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from tiktok_oauth_middleware.errors import StoreError
-from tiktok_oauth_middleware.stores import MemoryStore, memory
+from tiktok_oauth_middleware.stores import MemoryStore
 
-from ..support.interrupts import interruptions
 from ..support.patience import HANGS
 
 
@@ -166,17 +165,3 @@ def test_used_inside_a_write(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == [b"value", ["row"], True]
     monkeypatch.undo()
     assert store.compare_and_set("row", b"value", b"new", 60)
-
-
-def test_interrupted_write() -> None:
-    """Wherever a signal's handler interrupts a write, the next write succeeds."""
-    store = MemoryStore()
-
-    def write(number: int) -> None:
-        store.compare_and_set(f"row{number}", None, b"value", 60)
-
-    lines = 0
-    for number in interruptions(memory, write):
-        assert store.compare_and_set(f"next{number}", None, b"value", 60), number
-        lines = number
-    assert lines > 10

@@ -76,8 +76,8 @@ class MemoryStore:
             if self._is_writing:
                 message = "a signal's handler wrote to the store during another write"
                 raise StoreError(message)
+            self._is_writing = True
             try:
-                self._is_writing = True
                 if self._find(key, now) != old:
                     return False
                 self._put(key, new, now + ttl)
