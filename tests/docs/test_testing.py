@@ -12,7 +12,7 @@ pytest.importorskip("django", reason="django is not installed")
 
 pytest_plugins = ["pytester"]
 TESTS = {
-    "test_starlette.py": 3,
+    "test_starlette.py": 4,
     "test_plain.py": 1,
     "test_async.py": 1,
     "test_flask.py": 2,

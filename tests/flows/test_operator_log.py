@@ -259,6 +259,7 @@ class TestOnceAMinute:
         browser.get("/who", headers=API)
         first, second = lines()
         assert "store failed" in first
+        assert "manage.py tiktok check" in first
         assert "broken by the test" in first
         assert "tiktok_oauth_middleware check" in first
         assert {answer["reference"] in first for answer in answers} == {True}

@@ -186,8 +186,9 @@ if {*_DELIVERIES} != {*get_args(DeliveryFault)}:
 _STORE = Cause(
     "store_error",
     _ERROR,
-    "the store: `python -m tiktok_oauth_middleware check`, run here with the app's"
-    " settings and user, tries to write to it",
+    "the store: `python -m tiktok_oauth_middleware check`, or `manage.py tiktok check`"
+    " in a Django project, tries to write to it; run it here with the app's settings"
+    " and user",
 )
 _ON_LOGIN = Cause(
     "login_undecided",
