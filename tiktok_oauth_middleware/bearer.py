@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import AsyncGenerator, Generator
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ._core.origins import origin_of
@@ -92,7 +92,7 @@ class _NoHook:
         """Do nothing."""
 
 
-@cache
+@lru_cache(maxsize=64)
 def _with_bases(kind: type, *bases: type) -> type:
     """Return a class with more base classes."""
     return type(kind.__name__, (_NoHook, kind, *bases), {})

@@ -17,7 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import lru_cache
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -132,7 +132,7 @@ def _is_main_thread() -> bool:
 # --- what only C shows -----------------------------------------------------------
 
 
-@cache
+@lru_cache(maxsize=1)
 def _c_functions() -> tuple[Any, Any] | None:
     """Return CPython's PyOS_getsig and C's sigaction; None where they are missing."""
     if sys.implementation.name != "cpython":
@@ -148,7 +148,7 @@ def _c_functions() -> tuple[Any, Any] | None:
     return handler_of, change
 
 
-@cache
+@lru_cache(maxsize=1)
 def _pythons_handler() -> int | None:
     """Return the address of the C function by which Python catches every signal.
 
