@@ -9,7 +9,7 @@ keyed hash: these are the same in every line, but do not identify the person.
 A listener that fails does not interrupt the login or refresh that emits the event: the
 code may already be used or the refresh token rotated, and the result must not be lost.
 A listener may also be slow, or call `TikTokTokens`. So if other callers wait for some
-work, or it holds a lock, its events are kept until it has ended (`HeldEvents`).
+work, or it holds a lock, its events are kept until it has ended (`PostponedEvents`).
 """
 
 from __future__ import annotations
@@ -127,13 +127,13 @@ class Emitter:
         is_tiktoks = isinstance(why, TikTokError) or bool(event.error)
         counted = cause.code if is_tiktoks else ""
         deliver = partial(self._deliver, event, counted, record)
-        held = _held.get()
-        if held is None or not held.has_kept(self, deliver):
+        postponed = _postponed.get()
+        if postponed is None or not postponed.has_kept(self, deliver):
             await deliver()
 
-    def held(self) -> HeldEvents:
+    def postponed(self) -> PostponedEvents:
         """Return a place for the events of work that others wait for."""
-        return HeldEvents(self, self._traces)
+        return PostponedEvents(self, self._traces)
 
     async def _deliver(
         self, event: Event, counted: str, record: Callable[[], None]
@@ -243,7 +243,7 @@ class Emitter:
         return hmac.new(self._key, text, hashlib.sha256).hexdigest()[:_HASH_LENGTH]
 
 
-class HeldEvents:
+class PostponedEvents:
     """The events of some work, delivered when nothing waits for the work any more."""
 
     __slots__ = ("_emitter", "_is_over", "_kept", "_traces")
@@ -257,11 +257,11 @@ class HeldEvents:
 
     async def during(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return the result of `work`, and keep the events that it emits."""
-        before = _held.set(self)
+        before = _postponed.set(self)
         try:
             return await work()
         finally:
-            _held.reset(before)
+            _postponed.reset(before)
 
     def has_kept(
         self, emitter: Emitter, deliver: Callable[[], Awaitable[None]]
@@ -308,13 +308,15 @@ class HeldEvents:
             with self._traces.within(span):
                 await self._deliver(deliver, None)
             return
-        outer = _held.get()
+        outer = _postponed.get()
         if outer is None or not outer.has_kept(self._emitter, deliver):
             await deliver()
 
 
 #: Where the running code's events are kept, if other callers wait for it.
-_held: ContextVar[HeldEvents | None] = ContextVar("tiktok_held", default=None)
+_postponed: ContextVar[PostponedEvents | None] = ContextVar(
+    "tiktok_postponed", default=None
+)
 
 
 def _level(event: Event, cause: Cause, given: int | None) -> int:

@@ -176,14 +176,14 @@ class Refresh(Part):
             InFlight: another caller's refresh has run for `wait` seconds.
             StoreError: the store failed.
         """
-        key, held = _flight_key(record_id, demand), self._emit.held()
-        work = partial(held.during, partial(self._run, record_id, demand))
+        key, postponed = _flight_key(record_id, demand), self._emit.postponed()
+        work = partial(postponed.during, partial(self._run, record_id, demand))
         if self._traces is None:
             return await self._backend.single_flight(
-                key, work, wait=wait, afterwards=held.deliver
+                key, work, wait=wait, afterwards=postponed.deliver
             )
         return await self._traces.refresh(
-            self._backend, key, work, wait=wait, afterwards=held.deliver
+            self._backend, key, work, wait=wait, afterwards=postponed.deliver
         )
 
     def is_under_way(self, record_id: str) -> bool:

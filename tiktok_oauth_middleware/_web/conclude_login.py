@@ -111,14 +111,14 @@ class ConcludeLogin:
         else:
             # Equal requests in this process wait for the result of the first. The
             # exchange goes on to its end even if that request's browser disconnects.
-            held = self.emit.held()
+            postponed = self.emit.postponed()
             conclude = partial(self._conclude, transaction, attempt, produced)
             try:
                 sealed = await self.backend.single_flight(
                     ("login", login_id),
-                    partial(held.during, conclude),
+                    partial(postponed.during, conclude),
                     wait=self.results.exchange_seconds,
-                    afterwards=held.deliver,
+                    afterwards=postponed.deliver,
                 )
             except InFlight:
                 sealed = None

@@ -90,34 +90,34 @@ def test_event_without_a_listener(is_logged, caplog):
     assert ("logout" in caplog.text) == is_logged
 
 
-class TestHeldEvents:
+class TestPostponedEvents:
     """Events of work that others wait for."""
 
     def test_delivered_afterwards(self, emitter, seen):
         """They are kept during the work, and delivered in their order."""
-        held, during = emitter.held(), []
+        postponed, during = emitter.postponed(), []
 
         async def work():
             await emitter(Event(name="refresh"))
             await emitter(Event(name="scopes_changed"))
             during.extend(seen)
 
-        run(held.during(work))
+        run(postponed.during(work))
         assert during == seen == []
-        run(held.deliver())
+        run(postponed.deliver())
         assert [event.name for event in seen] == ["refresh", "scopes_changed"]
 
     def test_work_that_fails(self, emitter, seen):
         """They are delivered although the work raised an exception."""
-        held = emitter.held()
+        postponed = emitter.postponed()
 
         async def work():
             await emitter(Event(name="refresh_failed"))
             raise StoreError("down")
 
         with pytest.raises(StoreError):
-            run(held.during(work))
-        run(held.deliver())
+            run(postponed.during(work))
+        run(postponed.deliver())
         assert [event.name for event in seen] == ["refresh_failed"]
 
     def test_listener_that_fails(self, caplog):
@@ -129,14 +129,14 @@ class TestHeldEvents:
             raise RuntimeError
 
         emitter = Emitter(ThreadBackend(), b"key", listen, None)
-        held = emitter.held()
+        postponed = emitter.postponed()
 
         async def work():
             await emitter(Event(name="refresh"))
             await emitter(Event(name="scopes_changed"))
 
-        run(held.during(work))
-        run(held.deliver())
+        run(postponed.during(work))
+        run(postponed.deliver())
         assert seen == ["refresh", "scopes_changed"]
         assert "on_event raised RuntimeError" in caplog.text
 
@@ -150,20 +150,20 @@ class TestHeldEvents:
                 raise KeyboardInterrupt
 
         emitter = Emitter(ThreadBackend(), b"key", listen, None)
-        held = emitter.held()
+        postponed = emitter.postponed()
 
         async def work():
             await emitter(Event(name="refresh"))
             await emitter(Event(name="scopes_changed"))
 
-        run(held.during(work))
+        run(postponed.during(work))
         with pytest.raises(KeyboardInterrupt):
-            run(held.deliver())
+            run(postponed.deliver())
         assert seen == ["refresh", "scopes_changed"]
 
     def test_inside_other_work(self, emitter, seen):
         """Work inside other work keeps its events until the other ends, in order."""
-        outer, inner, during = emitter.held(), emitter.held(), []
+        outer, inner, during = emitter.postponed(), emitter.postponed(), []
 
         async def refresh():
             await emitter(Event(name="refresh"))
@@ -191,16 +191,16 @@ class TestHeldEvents:
             is_provided = staticmethod(lambda: True)
 
             def current_span(self):
-                run(held.deliver())
+                run(postponed.deliver())
 
         traces = DeliversMeanwhile()
         emitter = Emitter(ThreadBackend(), b"key", seen.append, None, traces)
-        held = emitter.held()
+        postponed = emitter.postponed()
 
         async def work():
             await emitter(Event(name="refresh"))
 
-        run(held.during(work))
+        run(postponed.during(work))
         assert [event.name for event in seen] == ["refresh"]
 
     def test_of_another_app(self, emitter, seen):
@@ -212,17 +212,17 @@ class TestHeldEvents:
             await other(Event(name="refresh"))
             assert len(others) == 1
 
-        run(emitter.held().during(work))
+        run(emitter.postponed().during(work))
         assert seen == []
 
     def test_of_a_task_that_outlives_the_work(self, emitter, seen):
         """Code with the work's context variables emits at once when it is over."""
-        held, contexts = emitter.held(), []
+        postponed, contexts = emitter.postponed(), []
 
         async def work():
             contexts.append(copy_context())
 
-        run(held.during(work))
-        run(held.deliver())
+        run(postponed.during(work))
+        run(postponed.deliver())
         contexts[0].run(run, emitter(Event(name="refresh")))
         assert [event.name for event in seen] == ["refresh"]
