@@ -15,6 +15,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.testclient import TestClient
 from werkzeug.test import TestResponse
 
+import tiktok_oauth_middleware
+import tiktok_oauth_middleware.django
 from tiktok_oauth_middleware import (
     Action,
     ConnectedAccount,
@@ -310,3 +312,9 @@ def test_mine_django() -> None:
     from django.test import Client
 
     assert_type(wrap_client(Client(), my_wrap), Client)
+
+
+def misspelt() -> None:
+    """A name that does not exist: mypy reports an ignored error that is none."""
+    print(tiktok_oauth_middleware.TikTokEvent)  # type: ignore[attr-defined]
+    print(tiktok_oauth_middleware.django.TikTokBackends)  # type: ignore[attr-defined]
