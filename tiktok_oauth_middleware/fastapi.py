@@ -29,7 +29,7 @@ from fastapi.security.base import SecurityBase
 from pydantic import BaseModel, Field
 
 from ._web.guard import NOT_A_DEPENDENCY, Requirements, decorate, guard
-from ._web.misuse import check_max_age
+from ._web.misuse import check_max_age, not_for_fastapi
 from ._web.request_auth import auth_in
 from .auth import SignedInAuth, TikTokAuth
 
@@ -176,6 +176,22 @@ SignedIn = Annotated[SignedInAuth, Security(tiktok_auth)]
 
 #: The `TikTokAuth` of any request: see its ``is_authenticated``.
 MaybeSignedIn = Annotated[TikTokAuth, Depends(maybe_tiktok_auth)]
+
+# Depends() calls these types, and checks nothing: FastAPI refuses a parameter of theirs.
+for _type in (TikTokAuth, SignedIn, MaybeSignedIn):
+    _type.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(
+                "given",
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                annotation=not_for_fastapi(
+                    "TikTokAuth, SignedInAuth, SignedIn and MaybeSignedIn are types:"
+                    " let the operation take auth: SignedIn or auth: MaybeSignedIn, or"
+                    " Annotated[SignedInAuth, Security(tiktok_auth, scopes=[...])]"
+                ),
+            )
+        ]
+    )
 
 
 class LoginRequired(BaseModel):

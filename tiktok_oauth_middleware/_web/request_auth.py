@@ -58,7 +58,8 @@ def auth_in(connection: Any, *, required: bool = False) -> TikTokAuth | None:
         return None
     message = (
         "there is no TikTok middleware around this app: wrap it in"
-        " TikTokOAuthMiddleware (ASGI) or TikTokOAuthWSGIMiddleware (WSGI)"
+        " TikTokOAuthMiddleware (ASGI) or TikTokOAuthWSGIMiddleware (WSGI); with"
+        " add_middleware, add it after the middleware that needs the user"
     )
     raise ConfigurationError(message)
 

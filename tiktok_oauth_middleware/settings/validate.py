@@ -326,6 +326,9 @@ def _rule_fault(rule: str) -> str | None:
         )
     if not rule.startswith("/"):
         return f"{usual}; write {'/' + rule!r}"
+    rules = re.split(r"[\s,;:]+(?=/)", rule)
+    if len(rules) > 1:
+        return f"{usual}; write {rules!r}, or in a variable {','.join(rules)}"
     if "%" in rule:
         fix = f"; write {unquote(rule)!r}" if unquote(rule) != rule else ""
         return f"{usual}, without percent signs{fix}"

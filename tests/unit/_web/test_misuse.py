@@ -263,6 +263,11 @@ def test_starlettes_guard_elsewhere():
         (Depends(for_fastapi.requires_tiktok), "is a decorator"),
         (Depends(for_fastapi.requires_tiktok("a")), "is a decorator"),
         (Depends(for_starlette.requires_tiktok("a")), "is a decorator"),
+        (Depends(for_fastapi.SignedIn), "are types"),
+        (Security(for_fastapi.SignedIn, scopes=["a"]), "are types"),
+        (Depends(for_fastapi.MaybeSignedIn), "are types"),
+        (Depends(for_fastapi.SignedInAuth), "are types"),
+        (Depends(TikTokAuth), "are types"),
     ],
 )
 def test_no_dependency(dependency, message):

@@ -558,6 +558,14 @@ def test_rule_that_is_not_a_path_is_reported_with_a_fix(name, rule, right):
     assert getattr(make(**{name: [right]}), name) == (right,)
 
 
+@pytest.mark.parametrize("rule", ["/app /my page", "/app,/my page", "/app; /my page"])
+def test_several_rules_in_one_are_reported(rule):
+    """Two rules in one string, which would protect neither path, are refused."""
+    assert "write ['/app', '/my page'], or in a variable /app,/my page" in only_fault(
+        protect=[rule]
+    )
+
+
 @pytest.mark.parametrize(
     "rule", ["/a//b", "/a/../b", "/a/./b", "/a/..", "/a\\", "/a\x00", "/a\x7fb", "/a/%"]
 )
