@@ -177,7 +177,7 @@ SignedIn = Annotated[SignedInAuth, Security(tiktok_auth)]
 #: The `TikTokAuth` of any request: see its ``is_authenticated``.
 MaybeSignedIn = Annotated[TikTokAuth, Depends(maybe_tiktok_auth)]
 
-# Depends() calls these types, and checks nothing: FastAPI refuses a parameter of theirs.
+# With Depends() FastAPI calls these types, which checks nothing; so it refuses them.
 for _type in (TikTokAuth, SignedIn, MaybeSignedIn):
     _type.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
