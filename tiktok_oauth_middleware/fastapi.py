@@ -178,8 +178,8 @@ SignedIn = Annotated[SignedInAuth, Security(tiktok_auth)]
 MaybeSignedIn = Annotated[TikTokAuth, Depends(maybe_tiktok_auth)]
 
 # With Depends() FastAPI calls these types, which checks nothing; so it refuses them.
-for _type in (TikTokAuth, SignedIn, MaybeSignedIn):
-    _type.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+for _annotation in (TikTokAuth, SignedIn, MaybeSignedIn):
+    _annotation.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
             inspect.Parameter(
                 "given",

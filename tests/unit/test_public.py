@@ -158,7 +158,6 @@ TWINS = {
     "_HOMES",
     "__all__",
     "__dir__",
-    "__getattr__",
 }
 
 
