@@ -220,6 +220,15 @@ class TikTokAuth:
         made._accessed, made._challenge = False, None
         return made
 
+    def _refuse(self, challenge: Challenge) -> None:
+        """Note why a guard refused the request, for the middleware.
+
+        A preflight that passed a path rule keeps the rule's own mark. So the client
+        gets only CORS headers, even if the app catches the guard's refusal.
+        """
+        if self._challenge is None or not self._challenge.is_preflight:
+            self._challenge = challenge
+
     def missing_scopes(self, *scopes: str) -> frozenset[str]:
         """Return those of `scopes` that the user has not granted.
 

@@ -512,6 +512,18 @@ class TestCORS:
         assert answer.one("x-secret") is None
         assert not answer.set_cookies
 
+    @pytest.mark.parametrize("status", [200, 401])
+    def test_preflight_and_guard(self, world, raw, status):
+        """If a guard also refuses a preflight, and the app catches that, still only its
+        CORS headers are sent.
+        """
+        world.with_settings(protect=["/"])
+        sent = [*CORS, ("x-secret", "yes")]
+        app_of(world, answers(status=status, headers=sent, body=b"for members"))
+        answer = raw.ask("OPTIONS", "/x", headers=PREFLIGHT)
+        assert (answer.status, answer.body) == (status, b"")
+        assert answer.one("x-secret") is None
+
     @pytest.mark.parametrize("status", [200, 302, 401, 404, 405, 500])
     def test_app_without_cors(self, world, raw, status):
         """If the app's answer has no CORS headers, a preflight is refused."""

@@ -104,7 +104,7 @@ def guard(
     if is_signed_in and not missing and max_age is None:
         return None
     challenge = Challenge(is_signed_in, missing, max_age=max_age)
-    auth._challenge = challenge  # noqa: SLF001 - read by the middleware only
+    auth._refuse(challenge)  # noqa: SLF001 - apps do not call it
     return challenge
 
 

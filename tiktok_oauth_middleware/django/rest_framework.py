@@ -153,5 +153,6 @@ class TikTokPermission(BasePermission):
         if challenge is None and not _lacks_user(plain):
             return True
         if challenge is None:  # the login gives the session its user again
-            challenge = auth_in(plain, required=True)._challenge = Challenge()
+            challenge = Challenge()
+            auth_in(plain, required=True)._refuse(challenge)
         raise _Refused(challenge)
