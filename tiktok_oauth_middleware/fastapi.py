@@ -32,6 +32,7 @@ from ._web.guard import NOT_A_DEPENDENCY, Requirements, decorate, guard
 from ._web.misuse import check_max_age, not_for_fastapi
 from ._web.request_auth import auth_in
 from .auth import SignedInAuth, TikTokAuth
+from .settings.arguments import is_async
 
 __all__ = [
     "LoginRequired",
@@ -292,7 +293,7 @@ def _with_guard(view: Any, required: Requirements) -> Any:
     while name in signature.parameters:
         name += "_"  # the view has two guards
 
-    if inspect.iscoroutinefunction(view):
+    if is_async(view):
 
         @functools.wraps(view)
         async def aguarded(*args: Any, **kwargs: Any) -> Any:

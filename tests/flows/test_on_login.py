@@ -623,8 +623,13 @@ class TestBuilt:
         async def on_login(login):
             """Decide."""
 
-        with pytest.raises(ConfigurationError, match="must be a plain function"):
-            TikTokOAuthWSGIMiddleware(_app, settings, on_login=on_login)
+        class Decides:
+            async def __call__(self, login):
+                """Decide."""
+
+        for each in (on_login, Decides(), functools.partial(Decides())):
+            with pytest.raises(ConfigurationError, match="must be a plain function"):
+                TikTokOAuthWSGIMiddleware(_app, settings, on_login=each)
 
     @pytest.mark.parametrize("kind", [TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware])
     @pytest.mark.parametrize(

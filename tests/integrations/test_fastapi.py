@@ -4,6 +4,7 @@ Annotations are evaluated in this module, so that views defined inside functions
 local names in them.
 """
 
+import functools
 from contextlib import ExitStack
 from importlib.metadata import version
 from typing import Annotated
@@ -116,6 +117,14 @@ def views(site):
         assert request.scope["tiktok"].is_authenticated
         return SECRET
 
+    class Partial:
+        async def __call__(self):
+            ran.append("/partial")
+            return SECRET
+
+    guarded = requires_tiktok("video.list")(functools.partial(Partial()))
+    api.get("/partial", name="partial")(guarded)
+
     @api.get("/dependency")
     async def dependency(tiktok: Videos):
         ran.append("/dependency")
@@ -169,6 +178,7 @@ PATHS = [
     "/sync",
     "/async-request",
     "/sync-request",
+    "/partial",
     "/dependency",
     "/sync-dependency",
     "/operation",

@@ -123,6 +123,18 @@ def functions(site, guard):
             site.ran.append("object")
             return PlainTextResponse(SECRET)
 
+    class Partial:
+        async def __call__(self, request):
+            site.ran.append("partial of an object")
+            return PlainTextResponse(SECRET)
+
+    class Static:
+        @guard
+        @staticmethod
+        async def view(request):
+            site.ran.append("static method")
+            return PlainTextResponse(SECRET)
+
     return {
         "coroutine": coroutine,
         "plain": plain,
@@ -131,6 +143,8 @@ def functions(site, guard):
         "class": Whole,
         "partial": guard(functools.partial(with_more, SECRET)),
         "object": guard(Callable()),
+        "partial of an object": guard(functools.partial(Partial())),
+        "static method": Static.view,
     }
 
 
@@ -142,6 +156,8 @@ KINDS = [
     "class",
     "partial",
     "object",
+    "partial of an object",
+    "static method",
 ]
 GUARDS = {
     "bare": requires_tiktok,

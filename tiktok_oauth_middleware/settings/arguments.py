@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from tiktok_oauth_middleware.errors import ConfigurationError
@@ -12,7 +13,12 @@ from .options import TikTokSettings
 
 
 def is_async(call: Any) -> bool:
-    """Whether `call`, or an object's `__call__`, is a coroutine function."""
+    """Whether `call`, or an object's `__call__`, is a coroutine function.
+
+    A partial or a static method is async if the function in it is.
+    """
+    while isinstance(call, partial | staticmethod):
+        call = call.func if isinstance(call, partial) else call.__func__
     kind = type(call)
     return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
         kind.__call__

@@ -384,6 +384,10 @@ def _other_faults(options: Mapping[str, Any]) -> Iterator[str]:
         yield "cookie_name holds -login, which marks the cookies of logins"
     elif options["cookie_name"].endswith("-choose"):
         yield "cookie_name ends with -choose, as the cookie that a logout leaves does"
+    elif options["cookie_name"].endswith("-carry"):
+        yield "cookie_name ends with -carry, as the cookie of login_url(carry=...) does"
+    elif options["cookie_name"].lower().startswith(("__host-", "__secure-")):
+        yield "cookie_name begins with a prefix of browsers; leave it out: it is added"
     for origin in options["websocket_origins"]:
         parts = _split(origin)
         if (
