@@ -1,9 +1,10 @@
 """The middleware for ASGI apps (https://asgi.readthedocs.io).
 
 HTTP and WebSocket requests get ``scope["tiktok"]``; every other connection passes
-untouched. Responses are not buffered, and only two of the app's messages are changed:
-the head of a response that depended on the session, and the response to a request
-that a guard refused.
+untouched. Responses are not buffered: only the head of a stream waits for its first
+chunk, as the spec of ASGI requires of servers, since the app may read the session until
+then. Only two of the app's messages are changed: the head of a response that depended
+on the session, and the response to a request that a guard refused.
 
 Read in this order: `TikTokOAuthMiddleware.__init__` builds the core, `__call__` serves
 one connection, and `_WatchedAuth` receives the app's messages and passes them to the
@@ -66,6 +67,8 @@ _TRY_AGAIN_LATER = 1013
 #: The codes with which frameworks and our guards close a WebSocket that they refuse
 #: (RFC 6455 section 7.4.1: normal closure, policy violation).
 _REFUSING_CODES = frozenset({1000, 1008, *CLOSE_CODES.values()})
+#: The media type of server-sent events.
+_EVENT_STREAM = b"text/event-stream"
 #: Keys of the scope that middlewares for metrics and logs read when the app responds:
 #: the route, by which they group requests, and ``request.state``, which the app makes
 #: on a server without a lifespan.
@@ -403,6 +406,9 @@ class _WatchedAuth(TikTokAuth):
             if "endpoint" in inner:
                 _copy_outside(inner, self._scope)
         if not self._accessed:  # a guard also sets it
+            if message["type"] == "http.response.start" and _waits_for_body(message):
+                self._send = self._holding(message, self._send)
+                return _drop()
             return self._send(message)
         if self._is_replaced:
             return _drop()
@@ -415,6 +421,23 @@ class _WatchedAuth(TikTokAuth):
             message = dict(message)  # a copy: the app may send its own again
             message["headers"] = private_byte_headers(message.get("headers", ()))
         return self._send(message)
+
+    def _holding(self, start: Message, send: Send) -> Send:
+        """Return `send`, which sends the head of a stream before its first chunk.
+
+        Until then the app may read the session, or a guard may refuse.
+        """
+
+        async def send_both(message: Message) -> None:
+            self._send = send
+            if self._accessed:
+                send_each: Send = self._send_http
+            else:
+                send_each = send
+            await send_each(start)
+            await send_each(message)
+
+        return send_both
 
     def _send_websocket(self, message: Message) -> Awaitable[None]:
         """Send the app's message, or our response to a handshake that was refused."""
@@ -493,7 +516,23 @@ def _deleting_cookie(core: Core, send: Send) -> Send:
 
 
 async def _drop() -> None:
-    """Drop a message of a response that was replaced."""
+    """Drop a message of a response that was replaced, or that waits."""
+
+
+def _waits_for_body(start: Message) -> bool:
+    """Whether the head of a response is sent with its first chunk, as in WSGI.
+
+    The spec of ASGI requires that of servers. It matters for streams only, which state
+    no length: their first chunk may be made after the head. A page learns from the head
+    of an event stream that it is open, though there may be no event for long.
+    """
+    headers = start.get("headers", ())
+    if not isinstance(headers, list | tuple):  # ASGI allows any iterable
+        headers = start["headers"] = [*headers]
+    for name, value in headers:
+        if name == b"content-length" or value.startswith(_EVENT_STREAM):
+            return False
+    return True
 
 
 def _copy_outside(inner: Scope, outer: Scope) -> None:

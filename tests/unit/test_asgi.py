@@ -10,6 +10,7 @@ from contextlib import closing
 import anyio
 import httpx2
 import pytest
+from starlette.responses import StreamingResponse
 
 from tiktok_oauth_middleware import MemoryStore, StoreError, TikTokOAuthMiddleware
 from tiktok_oauth_middleware._web.guard import guard
@@ -445,3 +446,128 @@ async def test_headers_of_a_generator():
     start, _ = await call(wrap(app), http_scope())
     names = [name for name, _ in start["headers"]]
     assert names == [b"content-type", b"x-frame-options", b"cache-control", b"vary"]
+
+
+# --- heads of streams ----------------------------------------------------------------
+
+START = {"type": "http.response.start", "status": 200}
+
+
+async def after_the_head(scope, receive, send):
+    await send({**START, "headers": [(b"x-a", b"b")]})
+    assert scope["tiktok"].open_id is None
+    await send({"type": "http.response.body", "body": b"ab"})
+
+
+async def in_a_stream(scope, receive, send):
+    async def chunks():
+        yield str(scope["tiktok"].open_id)[:1]
+        yield "b"
+
+    await StreamingResponse(chunks(), headers={"x-a": "b"})(scope, receive, send)
+
+
+async def headers_read_once(scope, receive, send):
+    await send({**START, "headers": (pair for pair in [(b"x-a", b"b")])})
+    assert not scope["tiktok"].is_authenticated
+    await send({"type": "http.response.body", "body": b"ab"})
+
+
+async def to_a_file(scope, receive, send):
+    await send({**START, "headers": [(b"x-a", b"b")]})
+    assert not scope["tiktok"].scopes
+    await send({"type": "http.response.pathsend", "path": "/tmp/ab"})
+
+
+@pytest.mark.parametrize(
+    "app",
+    [after_the_head, in_a_stream, headers_read_once, to_a_file],
+    ids=lambda app: app.__name__,
+)
+async def test_reading_after_the_head(app):
+    """Reading the session after the head of a stream and before its first chunk still
+    makes the response private, as under WSGI.
+    """
+    sent = await call(wrap(app), http_scope())
+    assert [message["type"] for message in sent].count("http.response.start") == 1
+    headers = dict(sent[0]["headers"])
+    assert headers[b"x-a"] == b"b"
+    assert headers[b"cache-control"] == b"private"
+    assert headers[b"vary"] == b"Cookie"
+
+
+async def test_head_of_a_stream_waits():
+    """The head of a stream is sent just before its first chunk, both unchanged."""
+    sent, counts = [], []
+    start = {**START, "headers": [(b"x-a", b"b")]}
+    chunks = [
+        {"type": "http.response.body", "body": b"a", "more_body": True},
+        {"type": "http.response.body", "body": b"b"},
+    ]
+
+    async def app(scope, receive, send):
+        for message in (start, *chunks):
+            await send(message)
+            counts.append(len(sent))
+
+    async def send(message):
+        sent.append(message)
+
+    await wrap(app)(http_scope(), None, send)
+    assert counts == [0, 2, 3]
+    assert all(a is b for a, b in zip(sent, [start, *chunks], strict=True))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        (b"content-length", b"2"),
+        (b"content-type", b"text/event-stream"),
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+    ],
+)
+async def test_head_is_passed_at_once(header):
+    """The head of a response with a length, or of an event stream, does not wait."""
+    sent, counts = [], []
+
+    async def app(scope, receive, send):
+        await send({**START, "headers": [header]})
+        counts.append(len(sent))
+
+    async def send(message):
+        sent.append(message)
+
+    await wrap(app)(http_scope(), None, send)
+    assert counts == [1]
+
+
+async def test_guard_after_the_head():
+    """A guard's refusal after the head of a stream is answered like any other."""
+
+    async def app(scope, receive, send):
+        await send({**START, "status": 401, "headers": [(b"x-a", b"b")]})
+        guard(scope["tiktok"], ())
+        await send({"type": "http.response.body", "body": b"se", "more_body": True})
+        await send({"type": "http.response.body", "body": b"cret"})
+
+    start, body = await call(wrap(app), http_scope())
+    assert start["status"] == 401
+    assert b"x-a" not in dict(start["headers"])
+    assert b"login_required" in body["body"]
+
+
+async def test_error_after_the_head():
+    """If the app fails before the first chunk, the server still can answer 500."""
+
+    async def app(scope, receive, send):
+        await send({**START, "headers": []})
+        raise ZeroDivisionError
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    with pytest.raises(ZeroDivisionError):
+        await wrap(app)(http_scope(), None, send)
+    assert sent == []
