@@ -49,6 +49,7 @@ from ._web.response_headers import (
     byte_headers,
     private_byte_headers,
     text_headers,
+    waits_for_body,
     with_cookie_set,
 )
 from .auth import NO_RESPONSE, CurrentUser, OnLogin, TikTokAuth
@@ -67,8 +68,6 @@ _TRY_AGAIN_LATER = 1013
 #: The codes with which frameworks and our guards close a WebSocket that they refuse
 #: (RFC 6455 section 7.4.1: normal closure, policy violation).
 _REFUSING_CODES = frozenset({1000, 1008, *CLOSE_CODES.values()})
-#: The media type of server-sent events.
-_EVENT_STREAM = b"text/event-stream"
 #: Keys of the scope that middlewares for metrics and logs read when the app responds:
 #: the route, by which they group requests, and ``request.state``, which the app makes
 #: on a server without a lifespan.
@@ -406,7 +405,7 @@ class _WatchedAuth(TikTokAuth):
             if "endpoint" in inner:
                 _copy_outside(inner, self._scope)
         if not self._accessed:  # a guard also sets it
-            if message["type"] == "http.response.start" and _waits_for_body(message):
+            if message["type"] == "http.response.start" and waits_for_body(message):
                 self._send = self._holding(message, self._send)
                 return _drop()
             return self._send(message)
@@ -517,22 +516,6 @@ def _deleting_cookie(core: Core, send: Send) -> Send:
 
 async def _drop() -> None:
     """Drop a message of a response that was replaced, or that waits."""
-
-
-def _waits_for_body(start: Message) -> bool:
-    """Whether the head of a response is sent with its first chunk, as in WSGI.
-
-    The spec of ASGI requires that of servers. It matters for streams only, which state
-    no length: their first chunk may be made after the head. A page learns from the head
-    of an event stream that it is open, though there may be no event for long.
-    """
-    headers = start.get("headers", ())
-    if not isinstance(headers, list | tuple):  # ASGI allows any iterable
-        headers = start["headers"] = [*headers]
-    for name, value in headers:
-        if name == b"content-length" or value.startswith(_EVENT_STREAM):
-            return False
-    return True
 
 
 def _copy_outside(inner: Scope, outer: Scope) -> None:

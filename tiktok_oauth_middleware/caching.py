@@ -17,7 +17,7 @@ from typing import Any
 
 from ._core.app_parts import comes_from
 from ._web.request_auth import auth_in
-from ._web.response_headers import private_byte_headers
+from ._web.response_headers import private_byte_headers, waits_for_body
 
 __all__ = ["PrivateResponses", "depends_on_session", "session_key"]
 
@@ -82,11 +82,21 @@ class PrivateResponses:
             await self.app(scope, receive, send)
             return
 
+        waiting: list[_Message] = []
+
         async def marking(message: _Message) -> None:
-            if message["type"] == "http.response.start" and depends_on_session(auth):
-                headers = private_byte_headers(message.get("headers", ()))
-                message = {**message, "headers": headers}
-            await send(message)
+            is_head = message["type"] == "http.response.start"
+            if is_head and not depends_on_session(auth) and waits_for_body(message):
+                waiting.append(message)  # the first chunk may depend on the session
+                return
+            messages = [*waiting, message]
+            waiting.clear()
+            for each in messages:
+                marked = each
+                if each["type"] == "http.response.start" and depends_on_session(auth):
+                    headers = private_byte_headers(each.get("headers", ()))
+                    marked = {**each, "headers": headers}
+                await send(marked)
 
         await self.app(scope, receive, marking)
 

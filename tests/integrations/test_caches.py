@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import httpx2
 import pytest
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 
@@ -99,6 +100,13 @@ async def mine(request):
     return JSONResponse({"open_id": auth_in(request).open_id})
 
 
+async def stream(request):
+    async def chunks():
+        yield json.dumps({"open_id": auth_in(request).open_id})
+
+    return StreamingResponse(chunks(), media_type="application/json")
+
+
 async def public(request):
     ran.append(request.url.path)
     return PlainTextResponse("for everybody", headers={"cache-control": "max-age=60"})
@@ -112,6 +120,7 @@ async def socket(websocket):
 
 ROUTES = [
     Route("/mine", mine),
+    Route("/stream", stream),
     Route("/public", public),
     WebSocketRoute("/ws", socket),
 ]
@@ -140,10 +149,11 @@ class TestPrivateResponses:
             clear = cache._cache.clear
         return lambda: TestClient(app, base_url=ORIGIN), clear
 
-    def test_no_user_gets_anothers_page(self, site, fake):
+    @pytest.mark.parametrize("path", ["/mine", "/stream"])
+    def test_no_user_gets_anothers_page(self, site, fake, path):
         """Each visitor sees their own page, in whatever order they ask."""
         client, clear = site
-        visit(visitors(client, fake), "/mine", clear)
+        visit(visitors(client, fake), path, clear)
 
     def test_pages_for_everybody_are_cached(self, site, fake):
         """A page that does not read the session is rendered once, with unchanged

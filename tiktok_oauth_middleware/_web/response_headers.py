@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from typing import Any
 
 from tiktok_oauth_middleware._core.http import Cookie
 
 _SHARED = re.compile(r"public|s-maxage=.*", re.IGNORECASE)
 _MERGED = ("cache-control", "vary")
+#: The media type of server-sent events.
+_EVENT_STREAM = b"text/event-stream"
 _LONGEST_REMEMBERED_NAME = 64
 _REMEMBERED_NAMES = 256
 _PRIVATE = (("cache-control", "private"), ("vary", "Cookie"))
@@ -92,6 +95,22 @@ def private_byte_headers(
             return byte_headers(keep_private(text_headers(private)))
     private += _PRIVATE_BYTES
     return private
+
+
+def waits_for_body(start: MutableMapping[str, Any]) -> bool:
+    """Whether the head of an ASGI response is to be sent with its first chunk.
+
+    The spec of ASGI requires that of servers. It matters for streams only, which state
+    no length: their first chunk may be made after the head. A page learns from the head
+    of an event stream that it is open, though there may be no event for long.
+    """
+    headers = start.get("headers", ())
+    if not isinstance(headers, list | tuple):  # ASGI allows any iterable
+        headers = start["headers"] = [*headers]
+    for name, value in headers:
+        if name == b"content-length" or value.startswith(_EVENT_STREAM):
+            return False
+    return True
 
 
 def text_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
