@@ -289,6 +289,38 @@ def test_slow_body_is_let_go(world, server):
         time.sleep(0.05)
 
 
+def test_answer_while_the_loop_is_busy(server):
+    """An answer that came in time counts, even if an app kept the event loop busy until
+    the call's time was over: TikTok gives new tokens only once.
+    """
+    client = TikTokClient(
+        make_settings(endpoints=server.endpoints, timeout=SHORT), AsyncBackend()
+    )
+    asked, answered = asyncio.Event(), threading.Event()
+
+    def script(server, peer):
+        loop.call_soon_threadsafe(asked.set)
+        peer.sendall(answer(GOOD["refresh"]))
+        answered.set()
+        return False
+
+    async def refresh():
+        nonlocal loop
+        loop = asyncio.get_running_loop()
+        call = asyncio.ensure_future(client.refresh("rft"))
+        await asked.wait()
+        keep_busy()
+        return await call
+
+    def keep_busy():
+        assert answered.wait(HANGS)
+        time.sleep(SHORT + 0.5)
+
+    loop = None
+    server.scripts["token"] = script
+    assert asyncio.run(refresh()).open_id == OPEN_ID
+
+
 def test_bomb_is_not_unpacked(world, server):
     """A compressed body of 10 MB takes less than a megabyte of memory, and compression
     is not requested.

@@ -31,6 +31,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
+from tiktok_oauth_middleware._core.backends.base import GRACE_SECONDS, LATE_SECONDS
+
 from .http_library import httpcore, httpx
 
 #: The errors of httpcore that a broken network or a faulty server causes.
@@ -43,7 +45,7 @@ _NETWORK_ERRORS = (
 #: The errors of a connection that the server closed while it was idle.
 _CLOSED_WHILE_IDLE = (httpcore.NetworkError, httpcore.RemoteProtocolError)
 #: Seconds for which a thread reads on after its caller gave up and reported that.
-_GRACE = 1.0
+_AFTER_TIMEOUT = 1.0
 _NOT_CONNECTED = (httpcore.ConnectError, httpcore.ConnectTimeout)
 
 
@@ -129,15 +131,33 @@ class _BlockingStream(httpcore.NetworkStream):  # type: ignore[misc]
             # As in httpcore: the server may have answered before it closed.
             with suppress(httpcore.WriteError):
                 self._stream.write(request, write_timeout)
-        left = self.deadline - time.monotonic()
+        began = time.monotonic()
+        if not self.has_answered:
+            # The process may have been suspended since the request was written.
+            self.deadline = max(self.deadline, began + GRACE_SECONDS)
+        left = self.deadline - began
         if left <= 0:
             message = "the answer takes too long"
             raise httpcore.ReadTimeout(message)
-        if timeout is not None:
-            timeout = min(left, timeout)
-        data: bytes = self._stream.read(max_bytes, timeout)
+        seconds = left if timeout is None else min(left, timeout)
+        try:
+            data = self._stream.read(max_bytes, seconds)
+        except httpcore.ReadTimeout:
+            if not self._was_suspended(began + seconds):
+                raise
+            data = self._stream.read(max_bytes, GRACE_SECONDS)
+        else:
+            self._was_suspended(began + seconds)
         self.has_answered = self.has_answered or bool(data)
-        return data
+        return bytes(data)
+
+    def _was_suspended(self, end: float) -> bool:
+        """Whether a read ended late, so that the rest of the answer gets more time."""
+        now = time.monotonic()
+        if now - end <= LATE_SECONDS:
+            return False
+        self.deadline = max(self.deadline, now + GRACE_SECONDS)
+        return True
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._unsent.add(buffer, timeout)
@@ -271,7 +291,9 @@ class BlockingConnections(_Connections, httpx.BaseTransport):  # type: ignore[mi
     def _ask(connection: _Connection, request: Any) -> Any:
         seconds = _timeout_of(request, "read")
         connection.stream.has_answered = False
-        connection.stream.deadline = time.monotonic() + (seconds or math.inf) + _GRACE
+        connection.stream.deadline = (
+            time.monotonic() + (seconds or math.inf) + _AFTER_TIMEOUT
+        )
         return connection.http.handle_request(request)
 
     def _connected(self, request: Any) -> _Connection:

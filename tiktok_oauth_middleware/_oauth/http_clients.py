@@ -192,16 +192,19 @@ class HTTPClients:
             transport: of the client; None for one that uses the environment's proxy.
             options: further options of the HTTP library's client.
         """
+        seconds = self._settings.timeout
         kind: Any = _AsyncClient
         hook: Any = alimit_answer
+        # The call as a whole has a deadline. A read that had one of its own would end
+        # before the event loop has looked for the answer, if the app kept it busy.
+        read: float | None = None
         if self._backend.is_blocking:
-            kind, hook = _SyncClient, limit_answer
-        seconds = self._settings.timeout
+            kind, hook, read = _SyncClient, limit_answer, seconds
         client = kind(
             self._settings.client_key,
             self.client_secrets,
             transport=transport,
-            timeout=httpx.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds)),
+            timeout=httpx.Timeout(read, connect=min(_CONNECT_SECONDS, seconds)),
             follow_redirects=False,
             # One client serves all users, so it must not send a cookie that an answer
             # to another user set.

@@ -59,6 +59,8 @@ _SHORTEST_LIFE = 2
 _POLL_SECONDS = 0.05
 #: How long to retry the write of TikTok's answer, in seconds.
 _WRITE_SECONDS = 12
+#: How often to try it at least, also after the process was suspended for longer.
+_FEWEST_WRITES = 5
 
 
 class _Ongoing:
@@ -98,6 +100,19 @@ def _is_part_of_refresh(record_id: str) -> bool:
 
 class _LockLostError(Exception):
     """The store's lock was lost before TikTok was asked."""
+
+
+class _WriteTries:
+    """Decides how often the write of TikTok's answer is tried."""
+
+    def __init__(self) -> None:
+        self._give_up = time.monotonic() + _WRITE_SECONDS
+        self._left = _FEWEST_WRITES
+
+    def are_over(self) -> bool:
+        """Whether to give up after one more try that failed."""
+        self._left -= 1
+        return self._left <= 0 and time.monotonic() > self._give_up
 
 
 class _StoreLock(NamedTuple):
@@ -293,10 +308,10 @@ class Refresh(Part):
         do not end the attempts as soon as `swap_attempts` would.
 
         Raises:
-            StoreError: it failed for `_WRITE_SECONDS`.
+            StoreError: it failed for `_WRITE_SECONDS`, and `_FEWEST_WRITES` times.
         """
         before = stored.record.scopes
-        give_up = time.monotonic() + _WRITE_SECONDS
+        tries = _WriteTries()
         latest: VersionedRecord | None = stored
         is_outdated = False
         wait = _POLL_SECONDS
@@ -318,13 +333,13 @@ class Refresh(Part):
                     return written
                 is_outdated = True
             except StoreError:
-                if time.monotonic() > give_up:
+                if tries.are_over():
                     raise
                 await self._backend.sleep(wait)
                 await keep_the_lock()
                 wait = min(1.0, wait * 2)
             else:
-                if time.monotonic() > give_up:
+                if tries.are_over():
                     message = "the record changed before each try to write new tokens"
                     raise StoreError(message)
         if latest and latest.record.access_token == answer.access_token:

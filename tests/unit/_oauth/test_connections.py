@@ -1,9 +1,11 @@
 """How a request is written: once, and in one piece."""
 
 import asyncio
+import time
 
 import pytest
 
+from tiktok_oauth_middleware._core.backends.base import LATE_SECONDS
 from tiktok_oauth_middleware._oauth.connections import _AsyncStream, _BlockingStream
 from tiktok_oauth_middleware._oauth.http_library import httpcore
 
@@ -84,6 +86,36 @@ def _in_a_loop(wire):
         return await (await connection.handle_async_request(request)).aread()
 
     return asyncio.run(call())
+
+
+class TestSuspended:
+    """The process is suspended while a thread waits for an answer."""
+
+    def test_timeout_that_is_noticed_late(self):
+        """The answer is read once more if a read's timeout ended late."""
+
+        class Suspended(Blocking):
+            def read(self, max_bytes, timeout=None):
+                if not self.timeouts:
+                    self.timeouts.append(timeout)
+                    time.sleep(timeout + 2 * LATE_SECONDS)
+                    raise httpcore.ReadTimeout
+                return super().read(max_bytes, timeout)
+
+        assert _BlockingStream(Suspended()).read(100, 0.01) == ANSWER[:20]
+
+    @pytest.mark.parametrize("is_late", [False, True])
+    def test_deadline(self, is_late):
+        """The rest of an answer is read although the deadline passed in a pause."""
+        stream = _BlockingStream(Blocking())
+        stream.deadline = time.monotonic() - 5
+        assert stream.read(100, 1) == ANSWER[:20]
+        stream.deadline -= 0 if is_late else 60
+        if is_late:
+            assert stream.read(100, 1) == ANSWER[20:]
+        else:
+            with pytest.raises(httpcore.ReadTimeout):
+                stream.read(100, 1)
 
 
 @pytest.mark.parametrize(("wire", "call"), [(Blocking, _blocking), (Async, _in_a_loop)])

@@ -593,6 +593,42 @@ class TestMeanwhile:
         assert 1012 < watch.now <= 1013
         assert store.refused == 17
 
+    @pytest.mark.parametrize("hindrance", ["outage", "change"])
+    def test_process_that_was_suspended(
+        self, signed_in, other, world, tiktok, store, monkeypatch, hindrance
+    ):
+        """An answer is written although the process was suspended for longer than
+        writing it may take, and the first try failed.
+        """
+        watch = Watch()
+        monkeypatch.setattr("tiktok_oauth_middleware._session.refresh.time", watch)
+
+        def suspend():
+            if hindrance == "outage":
+                store.is_down = True
+            else:
+                other.log_out()
+
+        async def sleep(seconds):
+            watch.now += 3600
+            store.is_down = False
+
+        async def replace(*args):
+            watch.now += 3600
+            return await before(*args)
+
+        tiktok.answered = once(suspend)
+        world.clock.advance(LIFE + 1)
+        core = core_of(world)
+        core._backend.sleep = sleep
+        before = core.service.records.replace
+        monkeypatch.setattr(core.service.records, "replace", replace)
+        named = record_id(world.settings.client_key, world.tiktok.people[0].open_id)
+        versioned = run(core.service.records.load(named))
+        fresh = run(core.service.refresh.fresh(versioned))
+        assert fresh.record.access_token == kept(world).access_token
+        assert fresh.record.failures == 0
+
 
 class Watch:
     """A stand-in for the module `time`, whose time the test sets."""

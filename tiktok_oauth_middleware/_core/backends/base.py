@@ -28,6 +28,12 @@ T = TypeVar("T")
 Meanwhile = Callable[[], Awaitable[None]]
 #: Seconds between two calls of a `Meanwhile`.
 MEANWHILE_SECONDS = RENEW_SECONDS
+#: If a timeout is noticed more than this late, in seconds, the process was suspended or
+#: an app kept the event loop busy. The answer may have come in that time, and only has
+#: to be read.
+LATE_SECONDS = 0.1
+#: Seconds for which an answer is still awaited then.
+GRACE_SECONDS = 1.0
 
 
 async def nothing() -> None:
@@ -51,7 +57,8 @@ class Backend(Protocol):
         """Return the result of `call`.
 
         Args:
-            seconds: The longest time for the whole call.
+            seconds: The longest time for the whole call; `GRACE_SECONDS` are added if
+                its end is noticed more than `LATE_SECONDS` late.
             call: Returns a value, or under ASGI an awaitable.
             meanwhile: Awaited every `MEANWHILE_SECONDS` until the call ends.
 

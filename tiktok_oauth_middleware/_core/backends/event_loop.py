@@ -13,7 +13,17 @@ from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 
 if TYPE_CHECKING:
     import asyncio
-from .base import MEANWHILE_SECONDS, Meanwhile, T, nothing, on_asyncio
+
+    from anyio import CancelScope
+from .base import (
+    GRACE_SECONDS,
+    LATE_SECONDS,
+    MEANWHILE_SECONDS,
+    Meanwhile,
+    T,
+    nothing,
+    on_asyncio,
+)
 from .outcome import Outcome
 from .single_flight import InFlight, SharedCall
 
@@ -81,20 +91,18 @@ class AsyncBackend:
     async def with_timeout(
         self, seconds: float, call: Callable[[], Any], meanwhile: Meanwhile | None
     ) -> Any:
-        from anyio import create_task_group, fail_after, move_on_after
+        from anyio import create_task_group
 
-        if meanwhile is None:
-            with fail_after(seconds):
-                return await call()
         outcome = Outcome(Exception)
         # A result that came in time counts, even if a slow renewal of the lock has not
         # returned when the time is over: TikTok gives it only once.
-        with move_on_after(seconds):
-            async with create_task_group() as group:
+        async with create_task_group() as group:
+            group.start_soon(_give_up, seconds, group.cancel_scope)
+            if meanwhile is not None:
                 group.start_soon(_repeat, meanwhile)
-                with outcome:  # raised below, outside the group, which would wrap it
-                    outcome.value = await call()
-                group.cancel_scope.cancel()
+            with outcome:  # raised below, outside the group, which would wrap it
+                outcome.value = await call()
+            group.cancel_scope.cancel()
         if not outcome.is_set:
             raise TimeoutError
         return outcome.get()
@@ -117,15 +125,9 @@ class AsyncBackend:
             call = calls.get(key)
             if call is None:
                 break
-            if (left := call.left(wait)) <= 0:
+            if call.left(wait) <= 0:
                 raise InFlight
-            if call.timer is not None or _has_set_timer(call, left):
-                await call.done.wait()
-            else:
-                from anyio import move_on_after
-
-                with move_on_after(left):
-                    await call.done.wait()
+            await _ended_or_waited(call, wait)
             if call.has_result():
                 return call.result  # type: ignore[no-any-return]
         from anyio import Event  # here, so that requests that wait do not import it
@@ -136,8 +138,10 @@ class AsyncBackend:
             if calls.get(key) is mine:
                 del calls[key]
             mine.done.set()
-            if mine.timer is not None:
-                mine.timer.cancel()
+            for alarm, timer in mine.alarms.values():
+                alarm.set()
+                timer.cancel()
+            mine.alarms.clear()
 
         # `finish` is called at the end of the task as well: a task that is cancelled
         # before its first step does not run its `finally`.
@@ -319,32 +323,82 @@ class AsyncBackend:
         return outcome
 
 
-def _has_set_timer(call: SharedCall, seconds: float) -> bool:
-    """On asyncio, let one timer wake all callers that wait for a call.
+async def _ended_or_waited(call: SharedCall, wait: float) -> None:
+    """Wait for the end of a call, or until its work has run for `wait` seconds.
 
-    A timeout for each caller would double the instructions of waiting.
+    On asyncio all callers that wait equally long share a timer: a timeout for each of
+    them would double the instructions of waiting.
     """
-    if not on_asyncio():
-        return False
-    import asyncio
+    alarm = call.alarms.get(wait)
+    if alarm is None:
+        from anyio import Event, move_on_after
 
-    call.timer = asyncio.get_running_loop().call_later(seconds, call.done.set)
-    return True
+        if not on_asyncio():
+            with move_on_after(call.left(wait)):
+                await call.done.wait()
+            return
+        import asyncio
+
+        def ring() -> None:
+            call.alarms.pop(wait)[0].set()
+
+        loop = asyncio.get_running_loop()
+        alarm = Event(), loop.call_later(call.left(wait), ring)
+        call.alarms[wait] = alarm
+    await alarm[0].wait()
+
+
+async def _give_up(seconds: float, scope: CancelScope) -> None:
+    """Cancel a scope after some seconds, or `GRACE_SECONDS` later if that is late.
+
+    Args:
+        seconds: from now.
+        scope: of the task group that this runs in.
+    """
+    from anyio import current_time
+
+    deadline = current_time() + seconds
+    await _sleep_until(deadline)
+    late = current_time() - deadline
+    if late > LATE_SECONDS:
+        await _sleep_until(deadline + late + GRACE_SECONDS)
+    scope.cancel()
+
+
+async def _sleep_until(deadline: float) -> None:
+    """Sleep until a time of the event loop, or until the task group is cancelled."""
+    from anyio import current_time, get_cancelled_exc_class, sleep
+
+    while (left := deadline - current_time()) > 0:
+        try:
+            await sleep(left)
+        except get_cancelled_exc_class():
+            if _is_group_cancelled():
+                raise
 
 
 async def _repeat(meanwhile: Meanwhile) -> None:
     """Await `meanwhile` now and then, until the task group is cancelled."""
-    from anyio import current_effective_deadline, get_cancelled_exc_class, sleep
+    from anyio import get_cancelled_exc_class, sleep
 
     while True:
         try:
             await sleep(MEANWHILE_SECONDS)
             await meanwhile()
         except get_cancelled_exc_class():
-            # The end of `asyncio.run` cancels each task, but not the group. If this
-            # one ended, anyio would cancel the call too, and its answer be lost.
-            if current_effective_deadline() == -math.inf:
+            if _is_group_cancelled():
                 raise
+
+
+def _is_group_cancelled() -> bool:
+    """Whether the task group of a cancelled task was cancelled.
+
+    The end of `asyncio.run` cancels each task, but not the group. If such a task ended,
+    anyio would cancel the call to TikTok too, and its answer be lost.
+    """
+    from anyio import current_effective_deadline
+
+    return current_effective_deadline() == -math.inf
 
 
 async def _in_a_task(work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -16,14 +16,14 @@ class InFlight(Exception):
 class SharedCall:
     """Work that several callers wait for, and its result."""
 
-    __slots__ = ("_began_at", "done", "error", "is_finished", "result", "timer")
+    __slots__ = ("_began_at", "alarms", "done", "error", "is_finished", "result")
 
     def __init__(self, done: Any) -> None:
-        #: An event of threading or anyio, set at the end, and by the timer.
+        #: An event of threading or anyio, set at the end.
         self.done = done
-        #: On asyncio, sets `done` when the waiters give up: all at once, since each
-        #: passes the same `wait`.
-        self.timer: Any = None
+        #: On asyncio, by the seconds that callers wait: an event for those who wait
+        #: equally long, set at the end or by the timer beside it.
+        self.alarms: dict[float, tuple[Any, Any]] = {}
         self._began_at = time.monotonic()
         self.is_finished = False
         self.result: Any = None

@@ -23,7 +23,15 @@ from typing import Any
 from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 
-from .base import MEANWHILE_SECONDS, Meanwhile, T, nothing, on_asyncio
+from .base import (
+    GRACE_SECONDS,
+    LATE_SECONDS,
+    MEANWHILE_SECONDS,
+    Meanwhile,
+    T,
+    nothing,
+    on_asyncio,
+)
 from .deferred_signals import signals
 from .one_step import AppCodeCall, run
 from .outcome import Outcome
@@ -299,7 +307,7 @@ def _run_in_threads(
 async def _wait_until(
     end: threading.Event, deadline: float, meanwhile: Meanwhile | None
 ) -> None:
-    """Wait for an event, at most until a time of `time.monotonic`."""
+    """Wait for an event until a time of `time.monotonic`, and longer if it is late."""
     # Not by `Thread.join`: if a signal interrupts a join, the thread is marked as ended
     # although it still runs.
     step = _SIGNAL_SECONDS if meanwhile is None else MEANWHILE_SECONDS
@@ -307,6 +315,8 @@ async def _wait_until(
         end.wait(min(left, step))
         if meanwhile is not None and not end.is_set():
             await meanwhile()
+    if time.monotonic() - deadline > LATE_SECONDS:
+        _wait(end, time.monotonic() + GRACE_SECONDS)
 
 
 def _wait(event: threading.Event, deadline: float = math.inf) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
+import time
 import weakref
 from contextlib import nullcontext
 from functools import partial
@@ -13,6 +15,8 @@ import anyio.lowlevel
 import pytest
 
 from tiktok_oauth_middleware import StoreError
+from tiktok_oauth_middleware._core.backends import event_loop
+from tiktok_oauth_middleware._core.backends.base import LATE_SECONDS
 from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
 from tiktok_oauth_middleware._core.backends.single_flight import InFlight
 
@@ -97,6 +101,28 @@ class TestCooperative:
                 # A second, so that even a busy machine comes here before it is over.
                 await backend.single_flight("key", nothing, wait=1)
             go_on.set()
+
+    async def test_callers_that_wait_unequally_long(self):
+        """Each caller waits as long as it wants to, whoever came first."""
+        backend, go_on, found = AsyncBackend(), anyio.Event(), []
+
+        async def ask(wait):
+            try:
+                found.append(await backend.single_flight("key", work, wait=wait))
+            except InFlight:
+                found.append("in flight")
+                go_on.set()
+
+        async def work():
+            await go_on.wait()
+            return "done"
+
+        with anyio.fail_after(HANGS):
+            async with anyio.create_task_group() as group:
+                for wait in (HANGS, 0.1, math.inf, 2 * HANGS):
+                    group.start_soon(ask, wait)
+                    await anyio.wait_all_tasks_blocked()
+        assert found == ["in flight", "done", "done", "done"]
 
     @pytest.mark.parametrize("fails", [False, True])
     async def test_afterwards(self, fails):
@@ -344,6 +370,42 @@ class TestEndOfTheLoop:
         with pytest.raises(ZeroDivisionError):
             asyncio.run(main())
         assert done == ["answer"]
+
+
+def keep_busy(seconds):
+    """Block the event loop, as an app's view may."""
+    time.sleep(seconds)
+
+
+class TestBusyLoop:
+    """An app keeps the event loop busy while TikTok answers."""
+
+    @pytest.mark.parametrize("meanwhile", [None, nothing])
+    async def test_answer_is_still_read(self, meanwhile, monkeypatch):
+        """A call whose time is over gets a little more, to read what has arrived."""
+        monkeypatch.setattr(event_loop, "GRACE_SECONDS", HANGS)
+
+        async def call():
+            await anyio.lowlevel.checkpoint()
+            keep_busy(0.1 + 2 * LATE_SECONDS)
+            for _ in range(5):
+                await anyio.lowlevel.checkpoint()
+            return "answer"
+
+        assert await AsyncBackend().with_timeout(0.1, call, meanwhile) == "answer"
+
+    @pytest.mark.parametrize("meanwhile", [None, nothing])
+    async def test_without_an_answer(self, meanwhile, monkeypatch):
+        """A call without an answer ends, also after such a pause."""
+        monkeypatch.setattr(event_loop, "GRACE_SECONDS", 0.1)
+
+        async def call():
+            await anyio.lowlevel.checkpoint()
+            keep_busy(0.1 + 2 * LATE_SECONDS)
+            await anyio.sleep_forever()
+
+        with anyio.fail_after(HANGS), pytest.raises(TimeoutError):
+            await AsyncBackend().with_timeout(0.1, call, meanwhile)
 
 
 class TestOtherLoops:

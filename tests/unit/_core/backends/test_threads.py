@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -13,6 +14,8 @@ import pytest
 
 from tiktok_oauth_middleware import StoreError
 from tiktok_oauth_middleware._core.backends import single_flight
+from tiktok_oauth_middleware._core.backends import threads as in_threads
+from tiktok_oauth_middleware._core.backends.base import LATE_SECONDS
 from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.single_flight import InFlight
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
@@ -262,6 +265,27 @@ class TestInterruptedCall:
             with pytest.raises(KeyboardInterrupt):
                 run(backend.with_timeout(HANGS, call, None))
         go_on.set()
+
+
+def test_answer_after_a_pause(monkeypatch):
+    """A call whose end is noticed late gets a little more time to read its answer."""
+    monkeypatch.setattr(in_threads, "GRACE_SECONDS", HANGS)
+    monkeypatch.setattr(in_threads, "MEANWHILE_SECONDS", 0.01)
+    go_on = threading.Event()
+
+    def suspend():
+        time.sleep(0.1 + 2 * LATE_SECONDS)
+        go_on.set()
+
+    async def meanwhile():
+        suspend()
+
+    def call():
+        assert go_on.wait(HANGS)
+        time.sleep(LATE_SECONDS)
+        return "answer"
+
+    assert run(ThreadBackend().with_timeout(0.1, call, meanwhile)) == "answer"
 
 
 class TestRunAll:
