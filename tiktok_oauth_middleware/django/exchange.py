@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
 
+    from tiktok_oauth_middleware._session.cookie import SessionCookies
     from tiktok_oauth_middleware.auth import TikTokAuth
 
 
@@ -159,13 +160,15 @@ def cookie_named(answer: Response, name: str) -> bytes | None:
     return None
 
 
-def hide_cookies(request: HttpRequest, names: Sequence[str]) -> None:
+def hide_cookies(request: HttpRequest, ours: SessionCookies) -> None:
     """Remove our cookies from ``request.COOKIES``, which Django's error page shows.
 
     Args:
-        request: the request that failed.
-        names: the prefixes of the cookies' names.
+        request: the project's.
+        ours: names our cookies; the project's may begin with the same word.
     """
     cookies: dict[str, Any] = request.COOKIES
-    for name in [name for name in cookies if name.startswith(tuple(names))]:
-        del cookies[name]
+    exact = (ours.session_name, ours.choose_name, ours.carry_name)
+    for name in [*cookies]:
+        if name in exact or name.startswith(ours.login_prefix):
+            del cookies[name]

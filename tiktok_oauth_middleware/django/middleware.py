@@ -130,7 +130,7 @@ class TikTokMiddleware:
                 core_request = exchange.to_core_request(request, mount_point.mount)
                 answer = await core.store_error_response(core_request, error)
                 return exchange.django_response(request, answer)
-            exchange.hide_cookies(request, [self._cookie_name])
+            exchange.hide_cookies(request, core.cookies)
         marked: Any = request
         marked.__class__ = watched_request(type(request))
         marked.tiktok = auth
@@ -241,7 +241,7 @@ class TikTokMiddleware:
         """Answer one of our paths; begin or end Django's session to match."""
         core, name = self._core, mount_point.routes[request.path_info]
         if self._cookie_name in request.META.get("HTTP_COOKIE", ""):
-            exchange.hide_cookies(request, [self._cookie_name])
+            exchange.hide_cookies(request, core.cookies)
         core_request = exchange.to_core_request(request, mount_point.mount)
         answer = await core.respond(core_request, mount_point)
         finished = core_request.finished

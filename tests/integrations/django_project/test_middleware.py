@@ -332,11 +332,23 @@ def test_streams_pass(project):
 
 
 def test_our_cookies_are_not_in_request_cookies(project):
-    """The app and Django's error page do not see the middleware's cookies."""
+    """The app and Django's error page do not see the middleware's cookies, and do see
+    the project's own, whatever their names begin with.
+    """
     browser = project.browser()
     browser.log_in()
-    assert not [
-        name for name in browser.get("/who").json()["cookies"] if "tiktok" in name
+    browser.get("/auth/tiktok/login")
+    for name in ("tiktok_theme", "__Host-tiktok_theme", "__Host-tiktok-logins"):
+        browser.client.cookies.set(name, "x")
+    browser.client.cookies.set("__Host-tiktok-carry", "x")
+    sent = {*browser.client.cookies}
+    assert {"__Host-tiktok", "__Host-tiktok-carry"} < sent
+    assert any(name.startswith("__Host-tiktok-login-") for name in sent)
+    seen = browser.get("/who").json()["cookies"]
+    assert [name for name in seen if "tiktok" in name] == [
+        "__Host-tiktok-logins",
+        "__Host-tiktok_theme",
+        "tiktok_theme",
     ]
 
 
