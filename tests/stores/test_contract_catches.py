@@ -131,6 +131,20 @@ class MillisecondsOfFourBytes(Right):
         return self.clock() + min(ttl, 2**31 / 1000 - 1) - (ttl > 2**31 / 1000) * 2**31
 
 
+class DatesAboveThirtyDays(Right):
+    """memcached takes a lifetime above 30 days for a date."""
+
+    def end(self, ttl):
+        return ttl if ttl > 30 * 86400 else super().end(ttl)
+
+
+class SaysStored(Right):
+    """A driver does not wait for the answer, and says that each row was created."""
+
+    def compare_and_set(self, key, old, new, ttl):
+        return super().compare_and_set(key, old, new, ttl) or old is None
+
+
 class ClockAhead(Right):
     """The database uses its own clock, which is an hour ahead of the writer's."""
 
@@ -411,6 +425,8 @@ class ShiftedValues(Right):
 BROKEN = [
     (FloatOfFourBytes, "test_nothing_is_born_expired"),
     (MillisecondsOfFourBytes, "test_nothing_is_born_expired"),
+    (DatesAboveThirtyDays, "test_nothing_is_born_expired"),
+    (SaysStored, "test_create_once"),
     (ClockAhead, "test_nothing_is_born_expired"),
     (ClockBehind, "test_nothing_outlives_its_time"),
     (LocksByAnotherClock, "test_nothing_is_born_expired"),
