@@ -44,6 +44,7 @@ from tiktok_oauth_middleware.testing import FakeTikTok
 
 from .stores.conftest import RedisServer
 from .support.combinations import left_out
+from .support.patience import HANGS
 
 ORIGIN = "https://app.example.com"
 CALLBACK = "/auth/tiktok/callback"
@@ -608,6 +609,8 @@ def exporter(provided: tuple[Any, Any]) -> Iterator[Any]:
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 #: Headless Chromium, which takes half as long for a page.
 HEADLESS = shutil.which("chromium-headless-shell") or CHROMIUM
+#: Milliseconds for which Playwright waits.
+PATIENCE = 1000 * HANGS
 
 
 @pytest.fixture(scope="module")
@@ -615,8 +618,10 @@ def chromium() -> Iterator[Any]:
     """Return Debian's Chromium, driven by Playwright."""
     if HEADLESS is None:
         pytest.skip("chromium is not installed")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    # Five seconds and half a minute, as usual, would fail tests on a busy machine.
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=HEADLESS,
@@ -630,6 +635,7 @@ def chromium() -> Iterator[Any]:
                 "--disable-sync",
             ],
         )
+        browser.on("context", lambda context: context.set_default_timeout(PATIENCE))
         yield browser
         browser.close()
 

@@ -17,7 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..conftest import CHROMIUM, HEADLESS
+from ..conftest import CHROMIUM, HEADLESS, PATIENCE
+from ..support.patience import HANGS
 from ..support.ports import free_port
 
 FIREFOX = shutil.which("firefox-esr")
@@ -31,7 +32,6 @@ WEBKIT_PYTHON = next(
     ),
     None,
 )
-SECONDS = 60
 
 
 class Tab:
@@ -80,7 +80,7 @@ class Tab:
 
 
 def until(holds: Callable[[], bool], what: Callable[[], str]) -> None:
-    give_up = time.monotonic() + SECONDS
+    give_up = time.monotonic() + HANGS
     while not holds():
         assert time.monotonic() < give_up, f"waited in vain for {what()}"
         time.sleep(0.05)
@@ -150,6 +150,7 @@ class ChromiumBrowser:
             java_script_enabled=self.options.get("javascript", True),
             ignore_https_errors=True,
         )
+        self.context.set_default_timeout(PATIENCE)
 
     @property
     def version(self) -> str:
@@ -175,6 +176,7 @@ class ChromiumBrowser:
             executable_path=self._program, args=["--no-sandbox", "--disable-gpu"]
         )
         try:
+            browser.on("context", lambda context: context.set_default_timeout(PATIENCE))
             yield ChromiumTab(browser.new_context().new_page())
         finally:
             browser.close()
@@ -393,7 +395,7 @@ class WebKitBrowser:
         yield WebKitTab(self, self.ask("private"))
 
     def _end(self) -> None:
-        self._program.communicate(timeout=SECONDS)
+        self._program.communicate(timeout=HANGS)
 
     def close(self) -> None:
         try:

@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ..conftest import CHROMIUM
+from ..support.patience import HANGS
 from ..support.ports import free_port, wait_for
 from ..support.processes import ends_at_ctrl_c
 from ..support.screenshots import shoot
@@ -52,7 +53,7 @@ def started(name: str) -> Iterator[str]:
         yield url
     finally:
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=HANGS)
     assert f"Open {url}/ in a browser" in output
     assert "Traceback" not in output, output
     with pytest.raises(ProcessLookupError):
@@ -224,7 +225,7 @@ def test_port_taken(example):
         check=False,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=HANGS,
     )
     assert done.returncode == 1
     assert "cannot be used" in done.stderr

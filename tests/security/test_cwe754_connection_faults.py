@@ -38,8 +38,8 @@ from .tiktok_faults import (
     error,
 )
 
-#: Long enough for any answer, and short enough to wait for a missing one.
-TIMEOUT, SHORT = 6.0, 1.0
+#: Seconds: for answers that come, however busy the machine, and for missing ones.
+TIMEOUT, SHORT = 30.0, 1.0
 
 
 TEN_MEGABYTES = gzip.compress(b" " * 10 * 1024 * 1024)
