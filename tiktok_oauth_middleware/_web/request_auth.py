@@ -58,8 +58,9 @@ def auth_in(connection: Any, *, required: bool = False) -> TikTokAuth | None:
         return None
     message = (
         "there is no TikTok middleware around this app: wrap it in"
-        " TikTokOAuthMiddleware (ASGI) or TikTokOAuthWSGIMiddleware (WSGI); with"
-        " add_middleware, add it after the middleware that needs the user"
+        " TikTokOAuthMiddleware (ASGI) or TikTokOAuthWSGIMiddleware (WSGI), or in"
+        " Django add TikTokMiddleware to MIDDLEWARE. A middleware that needs the user"
+        " is inside it: with add_middleware, add the TikTok middleware last"
     )
     raise ConfigurationError(message)
 

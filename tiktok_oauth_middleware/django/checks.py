@@ -32,7 +32,11 @@ def register_checks() -> None:
 
 def check_settings(**_: Any) -> list[checks.CheckMessage]:
     """Return every fault of the settings, and of the middleware's position."""
-    if not _uses("TikTokMiddleware") and not hasattr(settings, "TIKTOK_OAUTH"):
+    if not (
+        _uses("TikTokMiddleware")
+        or hasattr(settings, "TIKTOK_OAUTH")
+        or backend_path() is not None
+    ):
         return []  # the app is installed only for the store's table
     found: list[checks.CheckMessage] = []
     try:
@@ -141,7 +145,8 @@ def _middleware_messages() -> Iterator[checks.CheckMessage]:
     ours = _position("TikTokMiddleware", "tiktok_oauth_middleware.django")
     if ours < 0:
         yield checks.Warning(
-            "TIKTOK_OAUTH is set, and MIDDLEWARE lacks TikTokMiddleware",
+            "the project has TIKTOK_OAUTH or TikTokBackend, and MIDDLEWARE lacks"
+            " TikTokMiddleware",
             hint='add "tiktok_oauth_middleware.django.TikTokMiddleware" after'
             " AuthenticationMiddleware",
             id="tiktok_oauth.middleware_missing",

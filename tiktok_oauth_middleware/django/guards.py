@@ -39,7 +39,8 @@ def requires_tiktok(*given: Any, max_age: float | None = None) -> Any:
 
     Raises:
         ConfigurationError: at a request, if there is no TikTok middleware.
-        TypeError: the guarded object is not a view, or `max_age` is not a number.
+        TypeError: the guarded object is not a view, or, at a request, is a method; or
+            `max_age` is not a number.
         ValueError: a scope is not the name of one, or `max_age` is negative or not
             finite.
     """
@@ -98,7 +99,14 @@ def refused(
 
     Raises:
         ConfigurationError: there is no TikTok middleware.
+        TypeError: `request` is no request.
     """
+    if not hasattr(request, "META"):
+        message = (
+            "requires_tiktok of tiktok_oauth_middleware.django guards a view that takes"
+            " the request; for a method write @method_decorator(requires_tiktok)"
+        )
+        raise TypeError(message)
     challenge = guard(request, scopes, max_age)
     return None if challenge is None else HttpResponse(status=challenge.status)
 

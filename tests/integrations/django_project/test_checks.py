@@ -93,6 +93,15 @@ def test_places_in_middleware(project):
     assert set(found()) == {"middleware_missing"}
 
 
+def test_accounts_without_the_middleware(project, monkeypatch):
+    """The authentication backend alone makes the middleware needed."""
+    from django.conf import settings
+
+    project.set(AUTHENTICATION_BACKENDS=[BACKEND], MIDDLEWARE=[SESSION, AUTH])
+    monkeypatch.delattr(settings, "TIKTOK_OAUTH")
+    assert "middleware_missing" in found()
+
+
 def test_a_store_in_no_database(project):
     """An alias that is missing in DATABASES is named."""
     project.configure(store="django://elsewhere")

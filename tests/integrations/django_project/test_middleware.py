@@ -7,12 +7,13 @@ import functools
 import pytest
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.http import HttpResponse
+from django.test import RequestFactory
 from django.urls import path
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import TemplateView, View
 
-from tiktok_oauth_middleware.django import TikTokRequiredMixin
+from tiktok_oauth_middleware.django import TikTokRequiredMixin, requires_tiktok
 
 from ...conftest import API, PAGE
 from .conftest import OURS, USUAL
@@ -186,6 +187,18 @@ def test_the_mixin_behind_a_class_that_answers(bases):
 def test_the_mixin_before_a_class_that_answers(bases):
     """Other orders, and a class that replaces the guard on purpose, are accepted."""
     assert issubclass(type("Guarded", bases, {}), TikTokRequiredMixin)
+
+
+def test_the_guard_on_a_method():
+    """On a method the guard gets no request, and says how methods are guarded."""
+
+    class Guarded(View):
+        @requires_tiktok
+        def get(self, request):
+            return HttpResponse("open")
+
+    with pytest.raises(TypeError, match=r"@method_decorator\(requires_tiktok\)"):
+        Guarded.as_view()(RequestFactory().get("/"))
 
 
 @pytest.mark.parametrize("wrong", ["video.list", lambda view: ("video.list",), None])
