@@ -8,6 +8,7 @@ missing.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar, overload
 
@@ -68,7 +69,7 @@ def requires_tiktok(*given: Any, max_age: float | None = None) -> Any:
     Raises:
         ConfigurationError: at a request, if there is no middleware around the app, or
             if the guard is above a route's decorator.
-        TypeError: the argument is not a view, or `max_age` is not a number.
+        TypeError: the argument is not a view, or a class; or `max_age` is not a number.
         ValueError: a scope is not the name of one, or `max_age` is negative or not
             finite.
     """
@@ -76,6 +77,13 @@ def requires_tiktok(*given: Any, max_age: float | None = None) -> Any:
 
 
 def _with_guard(view: Callable[..., Any], required: Requirements) -> Any:
+    if inspect.isclass(view):
+        message = (
+            f"requires_tiktok got the class {view.__name__}: list it among the class's"
+            " decorators: decorators = [requires_tiktok]"
+        )
+        raise TypeError(message)
+
     @functools.wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         challenge = guard(request.environ, *required)

@@ -257,7 +257,7 @@ class TikTokOAuthWSGIMiddleware:
         Raises:
             StoreError: the store failed.
         """
-        cookies = environ["HTTP_COOKIE"].encode("latin-1")
+        cookies = environ["HTTP_COOKIE"].encode("latin-1", "replace")
         value = value_of(cookies.partition(self._cookie_start), None)
         cookies = b""
         if value is None or len(value) != SESSION_LENGTH:
@@ -357,7 +357,7 @@ class _WatchedAuth(TikTokAuth):
         return self._write
 
     def _cookie_headers(self) -> Headers:
-        return ((b"cookie", self._cookies.encode("latin-1")),)
+        return ((b"cookie", self._cookies.encode("latin-1", "replace")),)
 
     def _set_cookie(self, cookie: Cookie) -> None:
         if self._has_begun and not self._is_waiting:
@@ -488,7 +488,7 @@ def _request(
     async def read(limit: int) -> bytes | None:
         return _read_body(environ, limit)
 
-    query = environ.get("QUERY_STRING", "").encode("latin-1")
+    query = environ.get("QUERY_STRING", "").encode("latin-1", "replace")
 
     def for_app(auth: TikTokAuth) -> WSGIEnvironment:
         return {**without_query(environ, query), "tiktok.auth": auth}

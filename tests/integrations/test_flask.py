@@ -245,6 +245,14 @@ class TestRefusals:
 
 
 class TestDecorated:
+    def test_class(self):
+        """A class is refused when it is decorated, with where the guard belongs."""
+        with pytest.raises(TypeError, match="among the class's decorators"):
+
+            @requires_tiktok
+            class Videos(MethodView):
+                pass
+
     def test_keeps_its_name(self, site):
         """A guarded view keeps its name, which names its endpoint, and its
         docstring.

@@ -475,6 +475,17 @@ def test_script_name():
     assert seen == ["/sub/auth/tiktok/login"]
 
 
+def test_text_that_is_not_latin_1():
+    """Adapters of serverless platforms pass text as it came in JSON, not as PEP 3333
+    says; such a cookie or query is no error.
+    """
+    wrapped = wrap(plain)
+    cookie = "a=€; __Host-tiktok=x"
+    assert call(wrapped, "/", HTTP_COOKIE=cookie)[0] == "200 OK"
+    given = {"HTTP_COOKIE": cookie, "HTTP_ACCEPT": "€", "QUERY_STRING": "next=/€"}
+    assert call(wrapped, LOGIN, **given)[0] == "303 See Other"
+
+
 def test_head():
     """HEAD of one of the middleware's pages has its headers and no body."""
     wrapped = wrap(plain, settings={"protect": ["/p"]})
