@@ -32,6 +32,7 @@ from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import CALLBACK, LOGIN, LOGOUT, PAGE, Gate
 from ..support.ports import free_port
+from ..support.quick_start import start as start_quickly
 from ..support.recipes import blocks
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +78,11 @@ class Kind:
     #: What must be installed, the server first.
     needs: tuple[str, ...]
     workers: int = 1
+
+    @property
+    def is_patching(self) -> bool:
+        """Whether it changes modules, which must not be imported before."""
+        return bool({"gevent", "eventlet"} & {*self.needs})
 
     @property
     def missing(self) -> str | None:
@@ -256,15 +262,19 @@ class Server:
         self.environment = self.make_environment()
 
     def start(self) -> None:
+        program, *arguments = self.command()
+        options: Any = {"env": self.environment, "start_new_session": True}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command(),
-                cwd=ROOT,
-                env=self.environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            if program == sys.executable and not self.kind.is_patching:
+                self.process = start_quickly(arguments, stdout=log, **options)
+            else:
+                self.process = subprocess.Popen(
+                    [program, *arguments],
+                    cwd=ROOT,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    **options,
+                )
         # A client for each question would take more processor time than the waiting.
         with httpx2.Client(verify=NO_TLS) as client:
             until(lambda: self.answers(client), f"{self.name} to answer")

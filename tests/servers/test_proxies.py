@@ -7,7 +7,6 @@ import re
 import secrets
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from tiktok_oauth_middleware.testing.server import StandIn
 from ..conftest import API, CALLBACK, LOGIN, LOGOUT, PAGE
 from ..support.ports import free_port
 from ..support.proxies import AROUND_APACHE, AROUND_NGINX, MODULES
+from ..support.quick_start import start as start_quickly
 from ..support.recipes import blocks
 from .conftest import NO_TLS, PATH, SECONDS, until
 
@@ -206,7 +206,7 @@ class Site:
         front = words.split()
         front[0] = str(shutil.which(front[0], path=PATH))
         root_path = ["--root-path", self.prefix] if self.prefix else []
-        back = [sys.executable, "-m", "uvicorn", "app:app", "--log-level", "warning"]
+        back = ["-m", "uvicorn", "app:app", "--log-level", "warning"]
         back += ["--port", str(self.inner), *root_path]
         environment = {
             **os.environ,
@@ -219,10 +219,10 @@ class Site:
         }
         with ExitStack() as stack:
             log = stack.enter_context((self.folder / "log").open("wb"))
-            for command in (back, front):
-                process = subprocess.Popen(
-                    command, cwd=self.folder, env=environment, stdout=log, stderr=log
-                )
+            options: Any = {"cwd": self.folder, "env": environment}
+            options |= {"stdout": log, "stderr": log}
+            for start, command in ((start_quickly, back), (subprocess.Popen, front)):
+                process = start(command, **options)
                 stack.callback(process.wait, SECONDS)
                 stack.callback(process.terminate)
             until(lambda: self._answers(process), f"{self.name} to answer")
