@@ -4,6 +4,7 @@ nothing.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -121,12 +122,10 @@ def written(tab):
     return write
 
 
-def test_every_page(tab, opened, written):
+def test_every_page(tab, written):
     """axe finds nothing on any page, and none is wider than the window."""
     for code in PROBLEMS:
-        # In one look with the headers, which could forbid the page's own style.
-        show = opened if tab.look == "wide-light" else written
-        show(response(whole(code)), code)
+        written(response(whole(code)), code)
         assert violations(tab) == [], code
         assert not tab.evaluate("document.documentElement.scrollWidth > innerWidth"), (
             code
@@ -141,6 +140,18 @@ def test_written(opened, written):
     shown = opened(answer, "opened").evaluate(of_button)
     assert shown[2] == "solid"
     assert written(answer, "written").evaluate(of_button) == shown
+
+
+def test_one_style():
+    """All pages have the same style and headers, so that one that is opened shows that
+    the headers do not forbid the style of any page.
+    """
+    pages = [response(whole(code)) for code in PROBLEMS]
+    styles = {re.search(b"<style.*</style>", page.body, re.DOTALL)[0] for page in pages}
+    assert len(styles) == 1
+    headers = {tuple(sorted(page.headers)) for page in pages}
+    assert len(headers) == 1
+    assert "content-security-policy" in dict(*headers)
 
 
 def test_axe_finds(opened):
