@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -49,11 +50,21 @@ def fake() -> FakeTikTok:
     return FakeTikTok()
 
 
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file with the project's tables, which each test copies."""
+    folder = tmp_path_factory.mktemp("tables")
+    with environment(FakeTikTok(), folder, "http://127.0.0.1:8000") as given:
+        command = [sys.executable, "-m", "django", "migrate", "--verbosity", "0"]
+        subprocess.run(command, cwd=ROOT, env=given, check=True)
+        return Path(given["DJANGO_DATABASE"])
+
+
 @contextmanager
 def environment(
     fake: FakeTikTok, folder: Path, origin: str
 ) -> Iterator[dict[str, str]]:
-    """Create the project's tables; yield its environment."""
+    """Yield the environment of the project, with its database in this folder."""
     with StandIn(fake) as stand_in:
         given = {
             **{k: v for k, v in os.environ.items() if not k.startswith("TIKTOK_")},
@@ -65,20 +76,19 @@ def environment(
             "DJANGO_DEBUG": "true",
             "DJANGO_DATABASE": str(folder / "db.sqlite3"),
         }
-        command = [sys.executable, "-m", "django", "migrate", "--verbosity", "0"]
-        subprocess.run(command, cwd=ROOT, env=given, check=True)
         yield given
 
 
 @pytest.fixture(params=sorted(SERVERS))
 def site(
-    request: pytest.FixtureRequest, fake: FakeTikTok, tmp_path: Path
+    request: pytest.FixtureRequest, fake: FakeTikTok, database: Path, tmp_path: Path
 ) -> Iterator[Any]:
     """Yield a browser for the project on one server."""
     if request.param != "runserver":
         pytest.importorskip(request.param, reason=f"{request.param} is not installed")
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
+    shutil.copy(database, tmp_path)
     with environment(fake, tmp_path, origin) as given:
         command = SERVERS[request.param].format(port=port).split()
         process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=given)
@@ -127,8 +137,9 @@ def test_a_visit(site: httpx2.Client, fake: FakeTikTok) -> None:
     assert refused.status_code == 401
 
 
-def test_commands(fake: FakeTikTok, tmp_path: Path) -> None:
+def test_commands(fake: FakeTikTok, database: Path, tmp_path: Path) -> None:
     """manage.py check finds nothing wrong, and manage.py tiktok runs."""
+    shutil.copy(database, tmp_path)
     with environment(fake, tmp_path, "http://127.0.0.1:8000") as given:
         for words in (["check"], ["tiktok", "tokens"], ["tiktok", "sweep"]):
             command = [sys.executable, "-m", "examples.django_app.manage", *words]
