@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-import subprocess
-import sys
 import time
+from contextlib import contextmanager
 
 import httpx2
 import pytest
@@ -15,6 +14,7 @@ from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..support.ports import free_port, wait_for
+from ..support.quick_start import run, start
 from ..support.recipes import blocks
 
 
@@ -39,28 +39,28 @@ def project(tmp_path, fake):
             "TIKTOK_STORE": f"sqlite:///{tmp_path}/tokens.sqlite3",
             "TIKTOK_KEEP_GRANTS": "true",
         }
-        command = [sys.executable, "-m", "uvicorn", "web:app", "--port", str(port)]
-        with subprocess.Popen(
-            [*command, "--log-level", "warning"], cwd=tmp_path, env=environment
-        ) as web:
-            try:
-                wait_for(origin + "/auth/tiktok/logout")
-                yield tmp_path, environment, origin
-            finally:
-                web.terminate()
+        with serving("web:app", port, tmp_path, environment):
+            wait_for(origin + "/auth/tiktok/logout")
+            yield tmp_path, environment, origin
+
+
+@contextmanager
+def serving(app, port, folder, environment):
+    """Serve an app of the folder; yield the file of the server's output."""
+    command = ["-m", "uvicorn", app, "--port", str(port), "--log-level", "warning"]
+    with (folder / "log").open("w+") as log:
+        server = start(command, stdout=log, cwd=folder, env=environment)
+        try:
+            yield log
+        finally:
+            server.terminate()
+            server.wait(60)
 
 
 def run_job(project):
     folder, environment, _ = project
-    done = subprocess.run(
-        [sys.executable, "job.py"],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    done = run(["job.py"], cwd=folder, env=environment)
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
@@ -101,24 +101,16 @@ def test_inside_the_web_app(project, fake):
     fake.access_lifetime = 7200
     before = fake.count("token", grant_type="refresh_token")
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "inside:app", "--port", str(port)]
-    with subprocess.Popen(
-        [*command, "--log-level", "warning"],
-        cwd=folder,
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as inside:
-        try:
-            wait_for(f"http://127.0.0.1:{port}/auth/tiktok/logout")
-            give_up = time.monotonic() + 60
-            while fake.count("token", grant_type="refresh_token") == before:
-                assert time.monotonic() < give_up, "no sweep refreshed the token"
-                time.sleep(0.05)
-        finally:
-            inside.terminate()
-        _, errors = inside.communicate(timeout=60)
-    assert "Traceback" not in errors
+    other = folder / "inside"
+    other.mkdir()
+    (other / "inside.py").write_text((folder / "inside.py").read_text())
+    with serving("inside:app", port, other, environment):
+        wait_for(f"http://127.0.0.1:{port}/auth/tiktok/logout")
+        give_up = time.monotonic() + 60
+        while fake.count("token", grant_type="refresh_token") == before:
+            assert time.monotonic() < give_up, "no sweep refreshed the token"
+            time.sleep(0.05)
+    assert "Traceback" not in (other / "log").read_text()
     assert run_job(project).startswith("refreshed 0, failed 0, ended 0\n")
 
 

@@ -108,7 +108,7 @@ class Program:
 def start(
     arguments: Sequence[str],
     *,
-    stdout: Any,
+    stdout: Any = None,
     stderr: Any = None,
     cwd: str | Path = _ROOT,
     env: Mapping[str, str] | None = None,
@@ -118,13 +118,16 @@ def start(
 
     Args:
         arguments: Python's, that begin with ``-m``, ``-c`` or a path.
-        stdout: a file with a descriptor.
-        stderr: another; by default the same.
+        stdout: a file with a descriptor; by default this process's output.
+        stderr: another; by default the same as `stdout`.
         cwd: its folder.
         env: its environment; by default that of this process.
         start_new_session: whether it leads a session and a group of processes.
     """
     source = _Source.of_this_process()
+    outputs = [1, 2]
+    if stdout is not None:
+        outputs = [f.fileno() for f in (stdout, stderr or stdout)]
     return source.start(
         {
             "arguments": [*arguments],
@@ -132,7 +135,7 @@ def start(
             "env": dict(os.environ if env is None else env),
             "new_session": start_new_session,
         },
-        [f.fileno() for f in (stdout, stdout if stderr is None else stderr)],
+        outputs,
     )
 
 
@@ -194,6 +197,7 @@ class _Source:
 
     def _close(self) -> None:
         self._connection.close()
+        self._process.kill()  # it may still import
         self._process.wait()
 
 
@@ -298,7 +302,7 @@ def _run(request: dict[str, Any]) -> None:
         sys.modules["__main__"] = main
         exec(compile(rest[0], "<string>", "exec"), main.__dict__)
     else:
-        sys.path.insert(0, str(Path(what).parent))
+        sys.path.insert(0, str(Path(what).resolve().parent))
         sys.argv = request["arguments"]
         runpy.run_path(what, run_name="__main__")
 
