@@ -62,6 +62,7 @@ def end(world, raw, how):
         twin = raw.another()
         twin.cookies = dict(raw.cookies)
         twin.ask("POST", LOGOUT, headers=SAME_ORIGIN)
+        world.clock.advance(10)
     else:
         world.with_settings(secret_keys=["gV7mQ2xLpR9sTzBn4KcW8yJf3HdA6uEo"])
     world.clock.advance(2)
@@ -150,6 +151,21 @@ def test_a_login_is_not_undone(world, raw, cookie):
     end(world, raw, "deleted")
     raw.log_in()
     assert raw.cookies[SESSION] != cookie
+    assert raw.open_id is not None
+
+
+def test_beside_a_login(world, raw, cookie):
+    """A response to a request that met a login of the same browser, and arrives after
+    that login's, does not delete the new cookie; some seconds later the old one is.
+    """
+    raw.log_in()
+    assert raw.cookies[SESSION] != cookie
+    twin = raw.another()
+    for seconds, answered in ((0, []), (8, []), (3, [GONE])):
+        world.clock.advance(seconds)
+        twin.cookies = {SESSION: cookie}
+        answer = twin.ask("GET", "/who")
+        assert answer.all("set-cookie") == answered
     assert raw.open_id is not None
 
 

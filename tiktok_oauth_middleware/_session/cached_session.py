@@ -46,7 +46,8 @@ class NoSession(Enum):
     #: It is genuine, and the store has no such session.
     ENDED = auto()
     #: It is genuine, and may name a session: the record cannot be opened, or users are
-    #: being copied into the store, or the store took long to answer.
+    #: being copied into the store, or the store took long to answer. Or a login of the
+    #: same user has just replaced it, and the browser may be about to get the new one.
     UNKNOWN = auto()
 
 

@@ -35,8 +35,17 @@ _FRESH_SECONDS = 1.0
 _DEAD_COOKIES = 1024
 
 
-class _UnreadableError(Exception):
-    """The record exists, but cannot be opened."""
+#: For how many seconds after a login of the same user a cookie without a session is
+#: not said to be of an ended one: the response of that login may be on its way.
+_AFTER_LOGIN_SECONDS = 10.0
+
+
+class _UnknownError(Exception):
+    """Whether the cookie's session has ended cannot be told.
+
+    The record cannot be opened: another worker with newer keys may have sealed it. Or
+    its user has just logged in, perhaps in the browser whose cookie it is.
+    """
 
 
 class _Lookup(NamedTuple):
@@ -89,8 +98,7 @@ class SessionLoader(Part):
             return NoSession.FORGED
         try:
             cached = await self._found(lookup)
-        except _UnreadableError:
-            # Another worker with newer keys may have sealed the record.
+        except _UnknownError:
             cached = None
         else:
             if cached is None and not await self._records.copy_marks.is_moving():
@@ -162,14 +170,15 @@ class SessionLoader(Part):
         Raises:
             StoreError: the store could not be read; or the token has expired, and the
                 store could not be written.
-            _UnreadableError: there is a record, and no key opens it.
+            _UnknownError: there is a record, and no key opens it, or it has a new
+                session.
         """
         record_id, digest = lookup.record_id, lookup.digest
         self._warn_of_lost_memory(sealed)
         stored = self._records.open_record(record_id, sealed, lookup.changes, lookup.at)
         if stored is None and sealed is not None:
-            raise _UnreadableError
-        session = stored and self._lifetimes.find_session(stored.record, digest)
+            raise _UnknownError
+        session = self._session_of(stored, digest)
         if stored is None or session is None:
             return None
         cached = self._cached(stored, session, lookup)
@@ -191,6 +200,23 @@ class SessionLoader(Part):
         if stored is not None:
             stored = await self._with_last_seen(stored, digest)
         return self._remembered(lookup, stored)
+
+    def _session_of(
+        self, stored: VersionedRecord | None, digest: str
+    ) -> Session | None:
+        """Return the session in a record, if there is one that has not ended.
+
+        Raises:
+            _UnknownError: there is none, and the record has one that has just begun.
+        """
+        if stored is None:
+            return None
+        session = self._lifetimes.find_session(stored.record, digest)
+        if session is None:
+            began = max((s.created_at for s in stored.record.sessions), default=0)
+            if began > self._clock() - _AFTER_LOGIN_SECONDS:
+                raise _UnknownError
+        return session
 
     def _is_known_dead(self, value: bytes) -> bool:
         at = self._dead.get(value)
@@ -222,7 +248,7 @@ class SessionLoader(Part):
         self, lookup: _Lookup, stored: VersionedRecord | None
     ) -> CachedSession | None:
         """Return the session of a fresh record, and cache it."""
-        session = stored and self._lifetimes.find_session(stored.record, lookup.digest)
+        session = self._session_of(stored, lookup.digest)
         if stored is None or session is None:
             return None
         cached = self._cached(stored, session, lookup)
