@@ -26,7 +26,9 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from importlib.metadata import version
+from pathlib import Path
 
 import aiomcache
 from aiocache import MemcachedCache
@@ -36,9 +38,16 @@ for name in ("aiomcache", "aiocache"):
     print(name, version(name))
 
 
+def stop_server():
+    os.kill(SERVER, signal.SIGSTOP)
+    threads = list(Path(f"/proc/{SERVER}/task").iterdir())
+    while any("State:\tT" not in (thread / "status").read_text() for thread in threads):
+        time.sleep(0.01)
+
+
 async def time_out(call):
     """Let the server stand still until the call has timed out."""
-    os.kill(SERVER, signal.SIGSTOP)
+    stop_server()
     try:
         async with asyncio.timeout(1):
             await call

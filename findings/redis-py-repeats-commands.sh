@@ -28,6 +28,7 @@ import sys
 import threading
 import time
 from importlib.metadata import version
+from pathlib import Path
 
 import redis
 import valkey
@@ -46,6 +47,13 @@ for _ in range(100):
         time.sleep(0.1)
 
 
+def stop_server():
+    os.kill(SERVER, signal.SIGSTOP)
+    threads = list(Path(f"/proc/{SERVER}/task").iterdir())
+    while any("State:\tT" not in (thread / "status").read_text() for thread in threads):
+        time.sleep(0.01)
+
+
 def story(client):
     """Let the server stand still for seven seconds during each command."""
     watch.flushall()
@@ -59,7 +67,7 @@ def story(client):
         lambda: client.lpop("jobs"),
     ):
         client.ping()
-        os.kill(SERVER, signal.SIGSTOP)
+        stop_server()
         threading.Timer(7, os.kill, (SERVER, signal.SIGCONT)).start()
         try:
             seen.append(command())
