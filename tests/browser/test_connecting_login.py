@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,10 +29,10 @@ from tiktok_oauth_middleware.testing.server import StandIn
 from ..conftest import CHROMIUM, LOGIN
 from ..support.patience import HANGS
 from ..support.ports import free_port
+from ..support.quick_start import run, start
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
-ROOT = Path(__file__).parents[2]
 MAKE_DATABASE = """
 import django; django.setup()
 from django.contrib.auth import get_user_model
@@ -102,21 +100,15 @@ def site(request, tmp_path_factory) -> Iterator[str]:
             "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
             "DJANGO_DATABASE": str(tmp_path_factory.mktemp("db") / "db.sqlite3"),
         }
-        subprocess.run(
-            [sys.executable, "-c", MAKE_DATABASE], cwd=ROOT, env=environment, check=True
-        )
+        done = run(["-c", MAKE_DATABASE], env=environment)
+        assert done.returncode == 0, done.stderr
         if request.param == "wsgi":
             words = ["-m", "django", "runserver", "--noreload", "--insecure", port]
         else:
             words = ["-m", "uvicorn", "examples.django_app.asgi:application"]
             words += ["--port", port, "--log-level", "warning"]
-        process = subprocess.Popen(
-            [sys.executable, *words],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        with Path(os.devnull).open("w") as nowhere:
+            process = start(words, stdout=nowhere, env=environment)
         try:
             wait_for(f"{origin}/admin/login/", process)
             yield origin

@@ -7,7 +7,6 @@ import re
 import secrets
 import ssl
 import subprocess
-import sys
 from contextlib import ExitStack, contextmanager
 
 import httpx2
@@ -22,6 +21,7 @@ from ..servers.conftest import until
 from ..support.certificates import self_signed
 from ..support.ports import free_port
 from ..support.proxies import AROUND_NGINX, NGINX
+from ..support.quick_start import start
 from ..support.recipes import DOCS, blocks, run
 
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
@@ -45,12 +45,12 @@ def certificate(tmp_path_factory):
 
 
 @contextmanager
-def running(command, **options):
-    with subprocess.Popen(command, **options) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
+def running(process):
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
 
 
 class Site:
@@ -104,11 +104,11 @@ class Site:
                 **variables,
             }
             words = command.format(port=self.inner_port).split()
-            stack.enter_context(
-                running([sys.executable, *words], cwd=self.folder, env=environment)
-            )
+            server = start(words, cwd=self.folder, env=environment)
+            stack.enter_context(running(server))
             nginx = [NGINX, "-p", self.folder, "-c", self.folder / "nginx.conf"]
-            stack.enter_context(running(nginx, stderr=subprocess.DEVNULL))
+            front = subprocess.Popen(nginx, stderr=subprocess.DEVNULL)
+            stack.enter_context(running(front))
             client = stack.enter_context(
                 httpx2.Client(base_url=self.origin, verify=self.trust)
             )
@@ -396,13 +396,7 @@ def access_log(folder, app, command):
 
     with (
         (folder / "printed").open("wb") as printed,
-        running(
-            [sys.executable, *words],
-            cwd=folder,
-            env=environment,
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-        ),
+        running(start(words, stdout=printed, cwd=folder, env=environment)),
     ):
         until(answers, "an answer")
     return (folder / "printed").read_text(encoding="utf-8")

@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -21,8 +18,8 @@ from tiktok_oauth_middleware.testing.server import StandIn
 
 from ...support.patience import HANGS
 from ...support.ports import free_port
+from ...support.quick_start import run, start
 
-ROOT = Path(__file__).parents[3]
 MAKE = """
 import django; django.setup()
 from django.contrib.flatpages.models import FlatPage
@@ -58,12 +55,10 @@ def site(fake, tmp_path):
             ["-m", "django", "migrate", "--verbosity", "0"],
             ["-c", MAKE],
         ):
-            command = [sys.executable, *words]
-            subprocess.run(command, cwd=ROOT, env=environment, check=True)
-        command = [sys.executable, "-m", "django", "runserver", "--noreload"]
-        process = subprocess.Popen(
-            [*command, f"127.0.0.1:{port}"], cwd=ROOT, env=environment
-        )
+            done = run(words, env=environment)
+            assert done.returncode == 0, done.stderr
+        command = ["-m", "django", "runserver", "--noreload", f"127.0.0.1:{port}"]
+        process = start(command, env=environment)
         try:
             with httpx2.Client(base_url=origin, timeout=HANGS) as client:
                 deadline = time.monotonic() + HANGS
