@@ -80,3 +80,10 @@ for name, (lines, kept) in seen.items():
 if [(len(lines), kept) for lines, kept in seen.values()] != [(2, ["session"]), (1, [])]:
     raise SystemExit("the behaviour has changed")
 PYTHON
+# Seen:
+#   fastapi-proxy-lib 0.3.0
+#   fastapi 0.165.0
+#   httpx 0.28.1
+#   uvicorn 0.54.0
+#   without a proxy: 2 Set-Cookie lines; kept session
+#   through it: 1 Set-Cookie lines; kept nothing
