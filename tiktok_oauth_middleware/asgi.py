@@ -400,14 +400,15 @@ class _WatchedAuth(TikTokAuth):
         coroutine.
         """
         inner = self._inner
-        if inner is not None:  # this is the first message
+        if inner is not None and message["type"] == "http.response.start":
             self._inner = None
             if "endpoint" in inner:
                 _copy_outside(inner, self._scope)
-        if not self._accessed:  # a guard also sets it
-            if message["type"] == "http.response.start" and waits_for_body(message):
+            # A guard also sets `_accessed`.
+            if not self._accessed and waits_for_body(message):
                 self._send = self._holding(message, self._send)
                 return _drop()
+        if not self._accessed:
             return self._send(message)
         if self._is_replaced:
             return _drop()

@@ -105,10 +105,12 @@ def waits_for_body(start: MutableMapping[str, Any]) -> bool:
     of an event stream that it is open, though there may be no event for long.
     """
     headers = start.get("headers", ())
-    if not isinstance(headers, list | tuple):  # ASGI allows any iterable
+    if type(headers) is not list:  # ASGI allows any iterable
         headers = start["headers"] = [*headers]
     for name, value in headers:
-        if name == b"content-length" or value.startswith(_EVENT_STREAM):
+        if name == b"content-length":
+            return False
+        if name == b"content-type" and value[: len(_EVENT_STREAM)] == _EVENT_STREAM:
             return False
     return True
 
