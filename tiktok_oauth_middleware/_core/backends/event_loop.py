@@ -91,6 +91,8 @@ class AsyncBackend:
     async def with_timeout(
         self, seconds: float, call: Callable[[], Any], meanwhile: Meanwhile | None
     ) -> Any:
+        if meanwhile is None and on_asyncio():
+            return await _with_alarm(seconds, call)
         from anyio import create_task_group
 
         outcome = Outcome(Exception)
@@ -346,6 +348,36 @@ async def _ended_or_waited(call: SharedCall, wait: float) -> None:
         alarm = Event(), loop.call_later(call.left(wait), ring)
         call.alarms[wait] = alarm
     await alarm[0].wait()
+
+
+async def _with_alarm(seconds: float, call: Callable[[], Any]) -> Any:
+    """Await a call as `_give_up` limits it; on asyncio, without a task for the limit.
+
+    Raises:
+        TimeoutError: the call took too long.
+    """
+    import asyncio
+
+    from anyio import CancelScope
+
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    alarm: asyncio.TimerHandle
+
+    def give_up() -> None:
+        nonlocal alarm
+        if loop.time() - deadline > LATE_SECONDS:
+            alarm = loop.call_later(GRACE_SECONDS, scope.cancel)
+        else:
+            scope.cancel()
+
+    alarm = loop.call_at(deadline, give_up)
+    try:
+        with CancelScope() as scope:
+            return await call()
+    finally:
+        alarm.cancel()
+    raise TimeoutError
 
 
 async def _give_up(seconds: float, scope: CancelScope) -> None:
