@@ -177,6 +177,8 @@ class _Source:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", _HERE, str(theirs.fileno())],
                 cwd=_ROOT,
+                # Each program has its own.
+                env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
