@@ -295,7 +295,7 @@ def test_real_servers(tmp_path, server, workers):
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         try:
-            process.wait(60)
+            process.wait(5)  # granian may not end if all get the signal at once
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
