@@ -14,9 +14,9 @@ GUARDED = "*/_core/return_to.py,*/_core/base64url.py,*/_session/cookie.py,*/_ses
 COVERING ?= -k "not (asyncio or trio or redis)" tests/unit/_core/test_return_to.py tests/unit/_core/test_base64url.py \
 	tests/unit/_session $(addprefix tests/unit/_web/test_,$(addsuffix .py,cookie_header login_cookies login_decision)) \
 	$(addprefix tests/security/test_cwe,$(addsuffix .py,\
-	352_cross_site_requests 352_carried_data 352_connect 306_recent_login 863_refused_logins 348_untrusted_headers 650_methods 1385_websocket_origin)) $(addprefix tests/flows/test_,$(addsuffix .py,\
+	294_callback_replay 352_login_csrf 384_session_cookies 770_unbounded_cookies 352_cross_site_requests 352_carried_data 352_connect 306_recent_login 863_refused_logins 348_untrusted_headers 650_methods 1385_websocket_origin)) $(addprefix tests/flows/test_,$(addsuffix .py,\
 	login login_options on_login callbacks refresh refresh_rules takeover sweeps operator_log events journey processes \
-	connect recent_login store_copy button ended_access)) \
+	connect recent_login store_copy button ended_access try_again sessions)) \
 	tests/integrations/django_project/test_connecting_login.py
 
 .PHONY: bench bench-check coverage demo demo-flask demo-django test whole matrix lint reliability sealing audit fuzz soak mutate paths apps browsers servers proxies clean
