@@ -143,16 +143,16 @@ class _BlockingStream(httpcore.NetworkStream):  # type: ignore[misc]
         try:
             data = self._stream.read(max_bytes, seconds)
         except httpcore.ReadTimeout:
-            if not self._was_suspended(began + seconds):
+            if not self._extend_if_late(began + seconds):
                 raise
             data = self._stream.read(max_bytes, GRACE_SECONDS)
         else:
-            self._was_suspended(began + seconds)
+            self._extend_if_late(began + seconds)
         self.has_answered = self.has_answered or bool(data)
         return bytes(data)
 
-    def _was_suspended(self, end: float) -> bool:
-        """Whether a read ended late, so that the rest of the answer gets more time."""
+    def _extend_if_late(self, end: float) -> bool:
+        """Give the rest of an answer more time if a read ended late; say whether so."""
         now = time.monotonic()
         if now - end <= LATE_SECONDS:
             return False

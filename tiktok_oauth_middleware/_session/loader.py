@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 _FRESH_SECONDS = 1.0
 #: The most cookies of ended sessions that are remembered, for a second each.
 _DEAD_COOKIES = 1024
-
-
 #: For how many seconds after a login of the same user a cookie without a session is
 #: not said to be of an ended one: the response of that login may be on its way.
 _AFTER_LOGIN_SECONDS = 10.0

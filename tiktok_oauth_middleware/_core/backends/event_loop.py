@@ -391,9 +391,8 @@ async def _give_up(seconds: float, scope: CancelScope) -> None:
 
     deadline = current_time() + seconds
     await _sleep_until(deadline)
-    late = current_time() - deadline
-    if late > LATE_SECONDS:
-        await _sleep_until(deadline + late + GRACE_SECONDS)
+    if current_time() - deadline > LATE_SECONDS:
+        await _sleep_until(current_time() + GRACE_SECONDS)
     scope.cancel()
 
 
