@@ -13,7 +13,6 @@ window.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 import sqlite3
@@ -159,7 +158,7 @@ class _Kills:
         return median(took)
 
     def _bury(self, process: Any, pipe: Any) -> None:
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.join()
         pipe.close()
 

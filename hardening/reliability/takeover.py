@@ -8,8 +8,6 @@ kill to its first token. It uses real time, since Redis uses that for leases.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -106,7 +104,7 @@ def _takeovers(args: Run, store: str) -> Result:
             if not fake.arrived.wait(_PATIENCE):
                 message = "the holder never asked"
                 raise RuntimeError(message)
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
             began = time.monotonic()
             lost += not _gets_a_token(app, cookie)
             took.append(time.monotonic() - began)

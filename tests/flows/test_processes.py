@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
 import time
@@ -102,7 +101,7 @@ def test_kill(tmp_path):
             process.start()
             back.put(fake.consent(out.get(timeout=HANGS)))
             cookie = out.get(timeout=HANGS)
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
             process.join(HANGS)
             assert process.exitcode == -signal.SIGKILL
             wrapped = wrap(options, path, time.time)

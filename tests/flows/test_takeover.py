@@ -192,7 +192,7 @@ class Scene:
     def close(self):
         self.fake.go_on.set()
         if self.process.is_alive():
-            self.send(signal.SIGKILL)
+            self.process.kill()  # unlike os.kill, allows that it ends meanwhile
         self.process.join(HANGS)
         self.client.close()
         self.wrapped.close()
