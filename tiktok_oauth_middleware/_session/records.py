@@ -7,6 +7,7 @@ first write.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from tiktok_oauth_middleware._core.encryption import Box
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._core.secret import reveal
+from tiktok_oauth_middleware.errors import StoreError
 
 from .attempts import Attempts
 from .denied_scopes import DeniedScopes
@@ -256,6 +258,26 @@ class Records:
         finally:
             self._cache.forget(stored.record_id)
 
+    async def delete_or_find_gone(self, stored: VersionedRecord) -> bool:
+        """Delete the record as `delete` does; a record that is gone counts as deleted.
+
+        The store may have lost the answer to a deletion that took place. For a caller
+        that must act after the deletion it is better to act twice, if two delete the
+        record at the same moment, than never.
+
+        Raises:
+            StoreError: the store failed; the record may still exist.
+        """
+        try:
+            if await self.delete(stored):
+                return True
+        except StoreError:
+            with contextlib.suppress(StoreError):
+                if await self.read_sealed(stored.record_id) is None:
+                    return True
+            raise
+        return await self.read_sealed(stored.record_id) is None
+
     async def end_session(self, record_id: str, digest: str) -> UserRecord | None:
         """End one session; return the record as it was, None if there was no session.
 
@@ -313,7 +335,7 @@ class Records:
             if stored is None:
                 self.forget_cached(record_id)
                 return None
-            if await self.delete(stored):
+            if await self.delete_or_find_gone(stored):
                 return stored.record
         return None
 

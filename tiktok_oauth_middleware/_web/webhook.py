@@ -151,7 +151,7 @@ class Webhook:
                 return None
             await self.service.records.denied_scopes.forget(named)
             # A record written since, usually by a login, was not examined.
-            if await self.service.records.delete(stored):
+            if await self.service.records.delete_or_find_gone(stored):
                 if user_id:
                     await self.service.connections.unlist(user_id, named)
                 return user_id
