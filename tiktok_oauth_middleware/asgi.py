@@ -23,6 +23,7 @@ from urllib.parse import unquote_to_bytes
 from ._core.app_parts import parts_of
 from ._core.backends.event_loop import AsyncBackend
 from ._core.http import Cookie, Headers, Request, Response
+from ._core.log import logger
 from ._core.without_query import without_query
 from ._observe.emit import OnEvent
 from ._session.cached_session import (
@@ -39,7 +40,7 @@ from ._web.framework_user import StarletteUser, may_read_starlette_user
 from ._web.guard import CLOSE_CODES, Challenge, ResponseHead
 from ._web.login import AppUsers
 from ._web.messages import Texts
-from ._web.misuse import check_app
+from ._web.misuse import check_app, is_inside_a_route
 from ._web.mount import MountPoint, without_mount
 from ._web.navigation import is_preflight
 from ._web.pages import PageMaker, Pages
@@ -165,7 +166,7 @@ class TikTokOAuthMiddleware:
             await self.app(scope, receive, self._closing_at_shutdown(send))
             return
         mount = scope.get("root_path", "")
-        mount_point = self._mount_points.get(mount) or self._new_mount_point(mount)
+        mount_point = self._mount_points.get(mount) or self._new_mount_point(scope)
         path = without_mount(scope["path"], mount) if mount else scope["path"]
         if kind == "http" and path in mount_point.routes:
             request = _request(scope, path, mount_point.mount, receive)
@@ -274,14 +275,19 @@ class TikTokOAuthMiddleware:
             asgi_auth.reset(token)
             _copy_outside(inner, inner["tiktok"]._scope)
 
-    def _new_mount_point(self, mount: str) -> MountPoint:
-        """Return a mount point at its first request.
+    def _new_mount_point(self, scope: Scope) -> MountPoint:
+        """Return the mount point of its first request.
 
         Raises:
             ConfigurationError: as `Core.check_app` does.
         """
-        self._core.check_app(self)
-        return self._core.mount_points.at(mount)
+        if self._core.check_app(self) and is_inside_a_route(scope):
+            logger.error(
+                "the middleware runs inside the app's routes, so requests for %s never"
+                " reach it and nobody can log in: wrap the whole app in it",
+                self._core.settings.login_path,
+            )
+        return self._core.mount_points.at(scope.get("root_path", ""))
 
     async def _check_at_startup(self, receive: Receive, send: Send) -> None:
         """Refuse to start an app whose guards or wrapping are wrong.

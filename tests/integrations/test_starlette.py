@@ -895,3 +895,25 @@ async def test_request_is_enough():
     request = Request({"type": "http", "headers": []})
     with pytest.raises(ConfigurationError):
         await view(request)
+
+
+@pytest.mark.parametrize(
+    ("place", "is_logged"), [("route", True), ("mount", False), ("app", False)]
+)
+def test_inside_a_route(place, is_logged, caplog):
+    """The middleware of one route gets no login, which the first request logs."""
+
+    async def view(request):
+        return PlainTextResponse("a page")
+
+    ours = [Middleware(TikTokOAuthMiddleware, settings=make_settings())]
+    routes = [Route("/", view, middleware=ours if place == "route" else ())]
+    if place == "mount":
+        routes = [Mount("/", routes=routes, middleware=ours)]
+    app = Starlette(routes=routes, middleware=ours if place == "app" else ())
+    client = TestClient(app, ORIGIN)
+    assert client.get("/").text == client.get("/").text == "a page"
+    is_served = client.get(LOGIN, follow_redirects=False).status_code != 404
+    assert is_served is not is_logged
+    logged = [r.levelname for r in caplog.records if "inside the app's" in r.message]
+    assert logged == ["ERROR"] * is_logged

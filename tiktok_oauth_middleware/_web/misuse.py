@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tiktok_oauth_middleware.errors import ConfigurationError
@@ -105,6 +105,22 @@ def check_wrapping(middleware: object, app: object) -> None:
                 f" app.{name} = ...(app.{name}, settings)"
             )
             raise ConfigurationError(message)
+
+
+def is_inside_a_route(scope: Mapping[str, Any]) -> bool:
+    """Whether a router has found the view of a request that reaches the middleware.
+
+    It has if the middleware is one of a route, or of Litestar's ``middleware=``, which
+    runs for routes only. Below a mount the view is an app.
+
+    Args:
+        scope: of the request, as the middleware gets it.
+    """
+    handler = scope.get("route_handler")  # of Litestar
+    if handler is not None:
+        return not getattr(handler, "is_mount", False)
+    view = scope.get("endpoint")  # of Starlette and FastAPI
+    return inspect.isroutine(view) and not _takes(view, 3)
 
 
 def check_scopes(scopes: tuple[Any, ...]) -> None:
