@@ -17,7 +17,6 @@ from tiktok_oauth_middleware import (
     MemoryStore,
     SQLiteStore,
     StoreError,
-    TikTokTokens,
 )
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._session.record import record_id
@@ -252,24 +251,6 @@ class TestMeanwhile:
         headers, body = world.tiktok.webhook("authorization.removed", open_id)
         client = world.browser().client
         assert client.post("/hook", content=body, headers=headers).status_code == 200
-        gate.open()
-        assert not future.result(20)["signed_in"]
-        assert kept(world) is None
-
-    @pytest.mark.parametrize(
-        ("gone", "result"), [(DUE, "revoked"), (EXPIRED, "failed")]
-    )
-    def test_disconnect_by_a_job(self, world, tiktok, refreshing, gate, gone, result):
-        """A job that disconnects during the refresh of an expired token cannot revoke.
-
-        The refresh has used the refresh token, and its answer is dropped. So TikTok's
-        invalid_grant does not mean that the access is gone.
-        """
-        future = refreshing(gone)
-        tiktok.answered = None
-        options = {"transport": tiktok.transport, "clock": world.clock}
-        with TikTokTokens(world.settings, world.store, **options) as tokens:
-            assert tokens.disconnect(tiktok.people[0].open_id) == result
         gate.open()
         assert not future.result(20)["signed_in"]
         assert kept(world) is None

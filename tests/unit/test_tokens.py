@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 
 import anyio
@@ -511,8 +511,11 @@ class Cancelling:
         await self._count()
         return done
 
-    def lock(self, key, ttl):
-        raise NotImplementedError
+    @asynccontextmanager
+    async def lock(self, key, ttl):
+        with self._inner.lock(key, ttl) as is_held:
+            await self._count()
+            yield is_held
 
     async def close(self):
         pass

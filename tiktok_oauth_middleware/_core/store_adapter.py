@@ -72,7 +72,7 @@ class LockHandle:
 
     def keep_renewed(self, ttl: float) -> AbstractContextManager[bool]:
         """Renew the lock by a thread inside the block; False if that is impossible."""
-        if self._renew_blocking is None:
+        if not self._is_held or self._renew_blocking is None:
             return nullcontext(enter_result=False)
         return renewed_by_thread(self._renew_here, ttl)
 

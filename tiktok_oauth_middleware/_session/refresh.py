@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -96,6 +96,10 @@ def _is_part_of_refresh(record_id: str) -> bool:
     return any(
         each.record_id == record_id and not each.is_over for each in _ongoing.get()
     )
+
+
+#: Extends the store's lock; returns whether this process has it.
+KeepLock = Callable[[], Awaitable[bool]]
 
 
 class _LockLostError(Exception):
@@ -216,6 +220,38 @@ class Refresh(Part):
         with contextlib.suppress(InFlight):
             return await self._shared_refresh(record_id, DUE, wait=self._patience)
         return await self._records.load(record_id)
+
+    @contextlib.asynccontextmanager
+    async def held_off(self, record_id: str, wait: float) -> AsyncIterator[KeepLock]:
+        """Let no other caller refresh a user's token inside the block.
+
+        Args:
+            record_id: the user's.
+            wait: how long to wait for the end of a refresh, in seconds.
+
+        Yields:
+            A function that extends the store's lock, to be called just before TikTok is
+            asked; False if the lock was not free in time, or is lost.
+
+        Raises:
+            StoreError: the store failed, before the block.
+        """
+        give_up = time.monotonic() + wait
+        while True:
+            async with self._records.lock(record_id, self._lease) as handle:
+                # A refresh on this stack ends only after the block.
+                is_last = _is_part_of_refresh(record_id) or time.monotonic() > give_up
+                if handle or is_last:
+                    with _noted(record_id), handle.keep_renewed(self._lease):
+                        yield partial(self._keep, handle)
+                    return
+            await self._backend.sleep(_POLL_SECONDS * jitter.between(0.5, 1.5))
+
+    async def _keep(self, handle: LockHandle) -> bool:
+        """Extend the store's lock; return whether this process has it."""
+        with contextlib.suppress(StoreError):
+            return bool(handle) and await handle.renew(self._lease)
+        return False
 
     def _is_usable(self, record: UserRecord, demand: Demand) -> bool:
         """Whether the present token is good enough for the caller."""

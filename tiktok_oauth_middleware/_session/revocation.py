@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from tiktok_oauth_middleware._core.leases import LEASE_SECONDS
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware.errors import GrantRevoked, StoreError, TikTokError
 from tiktok_oauth_middleware.events import Event
@@ -15,10 +16,14 @@ from .shared import Part
 if TYPE_CHECKING:
     from .endings import Endings
     from .record import UserRecord
+    from .refresh import KeepLock, Refresh
     from .shared import Shared
 
 #: How long to wait for TikTok to confirm a disconnect, in seconds: the user waits too.
 REVOKE_SECONDS = 2.5
+#: How long a disconnect waits for a refresh that has begun, in seconds: until the lock
+#: of a process that has died is free.
+LOCK_SECONDS = LEASE_SECONDS + 0.5
 #: How a disconnect ended.
 REVOKED, GONE, FAILED = "revoked", "gone", "failed"
 
@@ -29,21 +34,27 @@ class Revocation(Part):
     def __init__(
         self,
         shared: Shared,
+        refresh: Refresh,
         endings: Endings,
         forget: Callable[[str], Awaitable[UserRecord | None]],
     ) -> None:
         """Take the notes about ended access, and `SessionService.forget`."""
         super().__init__(shared)
+        self._refresh = refresh
         self._endings = endings
         self._forget = forget
 
     async def disconnect(self, record_id: str) -> str:
         """Delete a user's record, then revoke the access at TikTok.
 
+        A refresh that has begun is waited for, since it ends the record's tokens and
+        brings the ones to revoke with.
+
         Returns:
             `REVOKED`; `GONE` if there was no record, or TikTok had ended the access
-            before; `FAILED` if TikTok did not confirm within `REVOKE_SECONDS`. The
-            record is deleted in each case.
+            before; `FAILED` if TikTok did not confirm within `REVOKE_SECONDS`, or if
+            the token has expired and the refresh did not end within `LOCK_SECONDS`.
+            The record is deleted in each case.
 
         Raises:
             StoreError: the store failed before anything was done.
@@ -54,11 +65,14 @@ class Revocation(Part):
 
     async def _disconnect(self, record_id: str) -> str:
         began_at = await self._endings.begin_revoke(record_id)
-        ended = await self._forget(record_id)
-        if ended is None:
-            await self._endings.end_revoke(record_id, began_at, was_asked=False)
-            return GONE
-        result, why = await self._revoke_and_note(record_id, ended, began_at)
+        async with self._refresh.held_off(record_id, LOCK_SECONDS) as keep_lock:
+            ended = await self._forget(record_id)
+            if ended is None:
+                await self._endings.end_revoke(record_id, began_at, was_asked=False)
+                return GONE
+            result, why = await self._revoke_and_note(
+                record_id, ended, began_at, keep_lock
+            )
         await self._announce(ended.open_id, ended.user_id, result, why)
         return result
 
@@ -83,7 +97,9 @@ class Revocation(Part):
         except StoreError as error:
             # TikTok ends the record's tokens, and the next refresh ends its sessions.
             logger.warning("the record of a refused login was not deleted: %s", error)
-        result, why = await self._revoke_and_note(record_id, record, began_at)
+        result, why = await self._revoke_and_note(
+            record_id, record, began_at, _unknown_elsewhere
+        )
         user_id = ended.user_id if ended else ""
         await self._announce(record.open_id, user_id, result, why)
 
@@ -97,23 +113,31 @@ class Revocation(Part):
         await self._emit(event, why=why)
 
     async def _revoke_and_note(
-        self, record_id: str, record: UserRecord, began_at: int | None
+        self,
+        record_id: str,
+        record: UserRecord,
+        began_at: int | None,
+        keep_lock: KeepLock,
     ) -> tuple[str, object]:
         """Revoke at TikTok, and store the time; return the result and its reason."""
-        ended = await self._revoke(record_id, record)
+        ended = await self._revoke(record_id, record, keep_lock)
         # The record is deleted already. If this note cannot be stored, the webhook asks
         # TikTok whether the tokens still work.
         with contextlib.suppress(StoreError):
             await self._endings.end_revoke(record_id, began_at)
         return ended
 
-    async def _revoke(self, record_id: str, record: UserRecord) -> tuple[str, object]:
+    async def _revoke(
+        self, record_id: str, record: UserRecord, keep_lock: KeepLock
+    ) -> tuple[str, object]:
         """Revoke, if necessary with a refreshed token; return result and reason."""
         seconds = REVOKE_SECONDS / 2
         access = record.access_token
         try:
             client = await self._client()
             if record.expires_at <= self._clock() and record.refresh_token:
+                if not await keep_lock():
+                    return FAILED, "another refresh of the expired token has not ended"
                 refresh_token = record.refresh_token.reveal()
                 answer = await client.refresh(refresh_token, seconds=seconds)
                 access = answer.access_token
@@ -136,3 +160,8 @@ class Revocation(Part):
             return await self._records.attempts.is_under_way(record_id, record)
         except StoreError:
             return True
+
+
+async def _unknown_elsewhere() -> bool:
+    """Return True: no other caller knows the tokens of a login that was refused."""
+    return True

@@ -139,7 +139,7 @@ class SessionService:
         """What ends the access to users' accounts at TikTok."""
         from .revocation import Revocation
 
-        return Revocation(self.shared, self.endings, self.forget)
+        return Revocation(self.shared, self.refresh, self.endings, self.forget)
 
     async def run_all(
         self, works: Iterable[Callable[[], Coroutine[Any, Any, None]]]
