@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sys
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -35,6 +36,9 @@ def guarded_by(view: Any, guarded: Any) -> Any:
 def check_guards(app: object) -> None:
     """Refuse an app with a route to the unguarded form of a guarded view.
 
+    An app that has both forms is accepted, and so is one whose view another app may
+    have with the guard.
+
     Raises:
         ConfigurationError: the message names the views.
     """
@@ -50,6 +54,7 @@ def check_guards(app: object) -> None:
         for view in _alive(_guards)
         if any(id(inner) in direct for inner in _layers(view))
         and not any(id(one) in reached for one in _alive(_guards[view]))
+        and not _may_be_guarded_elsewhere(view)
     ]
     if open_views:
         names = ", ".join(sorted({_view_name(view) for view in open_views}))
@@ -59,6 +64,19 @@ def check_guards(app: object) -> None:
             " to the view"
         )
         raise ConfigurationError(message)
+
+
+def _may_be_guarded_elsewhere(view: Any) -> bool:
+    """Whether an app may have the guarded view on purpose, beside the unguarded one.
+
+    A decorator gives the view's name to the guarded view. If the module has the
+    unguarded one by that name, the guard was called, and its result may be a view of
+    another app, unless nothing keeps it.
+    """
+    named: Any = sys.modules.get(getattr(view, "__module__", None) or "")
+    for name in getattr(view, "__qualname__", "").split("."):
+        named = getattr(named, name, None)
+    return named is view and bool(_alive(_guards[view]))
 
 
 def _alive(keys: weakref.WeakKeyDictionary[Any, Any]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from functools import partial
 from inspect import CO_GENERATOR
@@ -261,6 +262,79 @@ def test_guards_where_they_belong():
         "/open": 200,
         "/closed": 401,
     }
+
+
+async def open_in_one_app(request: Request):
+    return PlainTextResponse("open")
+
+
+class OpenInOneApp(HTTPEndpoint):
+    async def get(self, request):
+        return PlainTextResponse("open")
+
+
+def open_in_one_flask_app():
+    return "open"
+
+
+def with_starlette(view):
+    app = wrapped_asgi(Starlette(routes=[Route("/x", view)]))
+    return TestClient(app, base_url=ORIGIN)
+
+
+def with_fastapi(view):
+    app = FastAPI()
+    app.get("/x")(view)
+    return TestClient(wrapped_asgi(app), base_url=ORIGIN)
+
+
+def with_flask(view):
+    app = Flask("site")
+    app.add_url_rule("/x", view_func=view)
+    served = TikTokOAuthWSGIMiddleware(app, make_settings(), store=MemoryStore())
+    return httpx2.Client(transport=httpx2.WSGITransport(served), base_url=ORIGIN)
+
+
+TWO_APPS = [
+    (with_starlette, for_starlette, open_in_one_app),
+    (with_starlette, for_starlette, OpenInOneApp),
+    (with_fastapi, for_fastapi, open_in_one_app),
+    (with_flask, for_flask, open_in_one_flask_app),
+]
+
+
+@pytest.mark.parametrize(("client_of", "module", "view"), TWO_APPS)
+def test_guarded_in_another_app(client_of, module, view):
+    """A view that one app routes without a guard, and another with one, is accepted,
+    also before the other app exists.
+    """
+    guarded = module.requires_tiktok(view)
+    with client_of(view) as client:
+        assert client.get("/x", headers=API).status_code == 200
+    with client_of(guarded) as client:
+        assert client.get("/x", headers=API).status_code == 401
+
+
+@pytest.mark.parametrize(("client_of", "module", "view"), TWO_APPS)
+def test_guard_that_replaces_the_name(client_of, module, view, monkeypatch):
+    """It is refused if the guard has replaced it in its module, as a decorator does."""
+    client = client_of(view)
+    guarded = module.requires_tiktok(view)
+    monkeypatch.setitem(globals(), view.__name__, guarded)
+    with pytest.raises(ConfigurationError, match="(?i)does not guard .*in_?one_?"):
+        client.get("/x", headers=API)
+
+
+async def guard_dropped(request):
+    return PlainTextResponse("open")
+
+
+def test_guard_that_is_dropped():
+    """It is refused if nothing keeps the guarded view: no app can have it."""
+    for_starlette.requires_tiktok(guard_dropped)
+    gc.collect()
+    with pytest.raises(ConfigurationError, match="does not guard"):
+        with_starlette(guard_dropped).get("/x", headers=API)
 
 
 def test_guards_that_are_added_meanwhile():
