@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -14,14 +12,13 @@ import pytest
 
 from ..support.patience import HANGS
 from ..support.ports import free_port
+from ..support.processes import in_child
 from .databases import MariaDB, PostgreSQL, Server, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PASSWORD = "correct-horse-battery-staple"
-#: For tests that fork, which newer Pythons warn of in a process with threads.
-forks = pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 
 
 class RedisServer:
@@ -96,23 +93,4 @@ def mariadb() -> Iterator[Server]:
 @pytest.fixture
 def in_a_child() -> Callable[[Callable[[], object]], str]:
     """Return what runs work in a forked child and returns the text of its result."""
-    return _in_a_child
-
-
-def _in_a_child(work: Callable[[], object]) -> str:
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            # A child that hangs must not hang the tests.
-            threading.Timer(20, os._exit, [1]).start()
-            os.write(write, str(work()).encode())
-        except BaseException as error:
-            os.write(write, repr(error).encode())
-        finally:
-            os._exit(0)
-    os.close(write)
-    with open(read, "rb") as answer:
-        report = answer.read().decode()
-    os.waitpid(child, 0)
-    return report
+    return in_child

@@ -81,18 +81,6 @@ def test_rows_need_little_memory_and_no_tracked_objects() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
-def test_a_child_does_not_wait_for_its_parents_lock(in_a_child: Any) -> None:
-    """A child that is forked while another thread of its parent has the lock is not
-    blocked.
-    """
-    store = MemoryStore()
-    store.compare_and_set("row", None, b"value", 60)
-    with store._lock:
-        swapped = in_a_child(lambda: store.compare_and_set("row", b"value", b"b", 60))
-        assert swapped == "True"
-
-
-@pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 def test_a_child_warns_once(in_a_child: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A forked child warns at its first use that it does not share users."""
     store = MemoryStore()

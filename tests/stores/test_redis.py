@@ -23,7 +23,7 @@ from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.stores.registry import diagnose_store
 
 from ..support.patience import HANGS
-from .conftest import forks
+from ..support.processes import forks
 
 redis = pytest.importorskip("redis")
 

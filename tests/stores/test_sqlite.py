@@ -23,7 +23,7 @@ from tiktok_oauth_middleware.errors import StoreError
 from tiktok_oauth_middleware.stores import sqlite as module
 
 from ..support.patience import HANGS
-from .conftest import forks
+from ..support.processes import forks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

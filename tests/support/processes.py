@@ -1,4 +1,4 @@
-"""Processes that are quick to start, and processes that Ctrl-C ends.
+"""Processes that are quick to start, processes that Ctrl-C ends, and forked children.
 
 The first are forked from one that has imported what they need. A spawned process
 imports all of it again, which takes most of a second.
@@ -7,8 +7,16 @@ imports all of it again, which takes most of a second.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+
+import pytest
+
+#: For tests that fork, which newer Pythons warn of in a process with threads.
+forks = pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 
 #: A shell ignores SIGINT in what it runs in the background, and programs inherit that.
 _ENDS_AT_CTRL_C = """
@@ -35,3 +43,23 @@ def python(code: str) -> list[str]:
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     )
     return done.stdout.split()
+
+
+def in_child(work: Callable[[], object]) -> str:
+    """Run work in a forked child; return the text of its result, or its exception."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            # A child that hangs must not hang the tests.
+            threading.Timer(20, os._exit, [1]).start()
+            os.write(write, str(work()).encode())
+        except BaseException as error:
+            os.write(write, repr(error).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read, "rb") as answer:
+        report = answer.read().decode()
+    os.waitpid(child, 0)
+    return report

@@ -266,9 +266,38 @@ class Installation:
             run(core.service.aclose())
 
 
-#: A signal's handler may need the installation while its own thread makes it.
-_lock = threading.RLock()
-_found: list[Installation] = []
+class _Installed:
+    """The project's one installation, when it has been made."""
+
+    def __init__(self) -> None:
+        self.found: list[Installation] = []
+        self.after_fork()
+        register_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Replace the lock, which another thread may have held during the fork."""
+        # A signal's handler may need the installation while its own thread makes it.
+        self._lock = threading.RLock()
+
+    def get(self) -> Installation:
+        """Return the installation, made at the first call."""
+        if not self.found:
+            with self._lock:
+                if not self.found:
+                    made = Installation(read_settings(), read_options())
+                    self.found[:] = self.found or [made]
+        return self.found[0]
+
+    def discard(self) -> None:
+        """Close the installation; the next call makes another."""
+        with self._lock:
+            before = self.found[:]
+            self.found.clear()
+        for each in before:
+            each.close()
+
+
+_installed = _Installed()
 
 
 def installation() -> Installation:
@@ -277,22 +306,13 @@ def installation() -> Installation:
     Raises:
         ConfigurationError: the settings are wrong.
     """
-    if not _found:
-        with _lock:
-            if not _found:
-                made = Installation(read_settings(), read_options())
-                _found[:] = _found or [made]
-    return _found[0]
+    return _installed.get()
 
 
 def _discard_installation(*, setting: str, **_: object) -> None:
     """Discard the installation when tests change the settings."""
     if setting in (SETTING, OPTIONS, "AUTHENTICATION_BACKENDS"):
-        with _lock:
-            before = _found[:]
-            _found.clear()
-        for each in before:
-            each.close()
+        _installed.discard()
 
 
 setting_changed.connect(_discard_installation)

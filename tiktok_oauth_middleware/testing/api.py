@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
 
+from tiktok_oauth_middleware._core.fork import register_after_fork
+
 from .provider import OAuthRefused, Provider
 from .videos import ApiRefused
 from .wire import (
@@ -112,10 +114,15 @@ class Api:
         #: Every request, in order.
         self.requests: list[Record] = []
         self._faults: dict[str, list[Fault]] = {}
-        self._lock = threading.Lock()
+        self.after_fork()
+        register_after_fork(self)
         #: Whether the next successful revoke answers ``{}`` or an empty body: TikTok's
         #: page documents both.
         self._answers_braces = False
+
+    def after_fork(self) -> None:
+        """Replace the lock, which another thread may have held during the fork."""
+        self._lock = threading.Lock()
 
     def add_fault(self, endpoint: str, fault: Fault) -> None:
         """Apply a fault to the next requests to an endpoint.

@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import parse_qs, quote, urlsplit
 
+from tiktok_oauth_middleware._core.fork import register_after_fork
+
 from . import pages
 from .api import JSON_TYPE
 from .authorize import Refused
@@ -49,6 +51,11 @@ class OpenConsents:
 
     def __init__(self) -> None:
         self._requests: dict[str, ConsentRequest] = {}
+        self.after_fork()
+        register_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Replace the lock, which another thread may have held during the fork."""
         self._lock = threading.Lock()
 
     def open(self, request: ConsentRequest) -> str:

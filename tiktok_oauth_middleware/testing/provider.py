@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
+from tiktok_oauth_middleware._core.fork import register_after_fork
+
 from ..errors import ConfigurationError
 from . import videos
 from .authorize import (
@@ -208,6 +210,11 @@ class Provider:
         #: By open_id. TikTok does not show its page again, whatever is requested.
         self._consents: dict[str, _Consent] = {}
         self._serial = itertools.count(1)
+        self.after_fork()
+        register_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Replace the lock, which another thread may have held during the fork."""
         self._lock = threading.RLock()
 
     # --- the consent page ----------------------------------------------------------
