@@ -245,7 +245,7 @@ def _sentence(report: CopyReport) -> str:
 
 
 def _print_report(report: CopyReport, out: Output) -> None:
-    lines = [_sentence(report), f"{report.notes} notes copied"]
+    lines = [_sentence(report), f"other rows copied: {report.notes}"]
     if report.foreign:
         lines.append(
             f"{report.foreign} rows belong to other TikTok apps and were left; copy"

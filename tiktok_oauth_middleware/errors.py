@@ -184,7 +184,9 @@ class TikTokError(TikTokOAuthError):
         self.description = description
         self.log_id = log_id
         self.http_status = http_status
-        parts = [error or "no error code"]
+        parts = [error] if error else []
+        if not error and (http_status or not description):
+            parts.append("no error code")
         if description:
             parts.append(description)
         if http_status:

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from ._session.versioned_record import VersionedRecord
     from .settings.options import TikTokSettings
 
+_NOT_RENEWED = "could not be renewed; the log says why"
+
 
 class TikTokTokens:
     """The access tokens of an app's users, fresh, by open_id.
@@ -427,7 +429,7 @@ class TikTokTokens:
         demand = Demand(replacing=dead)
         after = await self._fresh(service, open_id, demand)
         if fingerprint(after.record.access_token) == demand.replacing:
-            raise TikTokUnavailable("", "the token could not be renewed")
+            raise TikTokUnavailable("", f"the token {_NOT_RENEWED}")
         return self._token_of(after)
 
     async def _load(self, service: SessionService, open_id: str) -> VersionedRecord:
@@ -465,7 +467,7 @@ class TikTokTokens:
     def _token_of(self, stored: VersionedRecord) -> Token:
         record = stored.record
         if record.expires_at <= self._clock():
-            raise TikTokUnavailable("", "the token expired and could not be renewed")
+            raise TikTokUnavailable("", f"the token expired and {_NOT_RENEWED}")
         return Token(record.access_token.reveal(), record.expires_at, record.scopes)
 
     def _user_pages(

@@ -131,7 +131,7 @@ def test_configuration_error_shows_all_faults():
     [
         (("invalid_request",), "TikTok: invalid_request"),
         (("",), "TikTok: no error code"),
-        (("", "no answer"), "TikTok: no error code, no answer"),
+        (("", "no answer"), "TikTok: no answer"),
         (
             ("invalid_client", "wrong key", "2026A", 200),
             "TikTok: invalid_client, wrong key, status 200, log_id 2026A",
