@@ -10,12 +10,12 @@ import pymysql
 import pytest
 import sqlalchemy as sa
 
-from tiktok_oauth_middleware.errors import StoreError
+from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.stores.sql import SQLStore
 
 from ..support.patience import HANGS
 from .databases import MariaDB, Server, locked, wait_until
-from .sql_stores import Watched, made, some_table
+from .sql_stores import Watched, kept, made, some_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,3 +216,50 @@ def test_only_the_servers_answer_leaves_a_connection_in_use(
         store.get("row")
     assert bool(pool._idle._kept) is is_kept
     store.close()
+
+
+def prepared(store: SQLStore) -> list[str]:
+    """Return the statements that the store's one connection has prepared."""
+    query = "SELECT name FROM pg_prepared_statements"
+    return [name for (name,) in kept(store).execute(query).fetchall()]
+
+
+@pytest.mark.parametrize(("query", "names"), [("", 0), ("?prepare_threshold=2", 1)])
+def test_nothing_is_prepared_under_a_name(
+    postgresql: Server, query: str, names: int
+) -> None:
+    """PgBouncer may send a transaction to a connection that another client prepared.
+
+    There, the same name may be that of another statement. Without a pooler the URL can
+    permit names.
+    """
+    store = made(postgresql.url("psycopg") + query)
+    for _ in range(10):
+        assert store.get("missing") is None
+    assert len(prepared(store)) == names
+    store.close()
+
+
+@pytest.mark.parametrize("size", [0, 5])
+def test_asyncpg_takes_the_size_of_its_cache(postgresql: Server, size: int) -> None:
+    """The size is a number in the URL's text."""
+    table = table_with_a_row(postgresql)
+    url = f"{postgresql.url('asyncpg')}?statement_cache_size={size}"
+    store = SQLStore(url, table=table)
+
+    async def use() -> Any:
+        await store.aget("missing")
+        [(connection, _)] = store._source.loop_connections()._idle._kept  # type: ignore[attr-defined]
+        query = "SELECT name FROM pg_prepared_statements"
+        found = await connection.driver_connection.fetch(query)
+        await store.aclose()
+        return found
+
+    assert bool(asyncio.run(use())) == bool(size)
+
+
+@pytest.mark.parametrize("value", ["many", "-1", "1&statement_cache_size=2"])
+def test_a_size_that_is_no_number_is_refused(value: str) -> None:
+    """A wrong number is reported when the store is built, not by its first read."""
+    with pytest.raises(ConfigurationError, match="statement_cache_size"):
+        SQLStore(f"postgresql+asyncpg://db/app?statement_cache_size={value}")

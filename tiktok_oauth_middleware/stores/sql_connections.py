@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ _DATABASES = ("postgresql", "mysql", "mariadb", "sqlite")
 #: the statement would keep waiting for a lock, with its connection, up to the server's
 #: limit. MySQL can limit SELECT only; to MySQL the second half is a comment.
 _LIMIT_BY_MARIADB = "SET autocommit = 1 /*M!100101 , max_statement_time = {:g} */"
+#: Options of psycopg and asyncpg about prepared statements, which must be numbers.
+_NUMBERS = frozenset({"prepare_threshold", "statement_cache_size"})
 #: Names of SQLite's databases in memory; each connection has a separate one.
 _IN_MEMORY = (None, "", ":memory:")
 
@@ -186,6 +189,7 @@ class ConnectionSource:
                 message = "store is not a URL that SQLAlchemy can read; write it as"
                 message += " postgresql+psycopg://user:password@host/database"
                 raise ConfigurationError(message) from None
+            self._numbers = _numbers_in(self._url)
             self.dialect = _dialect_of(self._url, is_async=kind.is_async)
             self.has_async_driver = (
                 kind.is_async or kind.get_async_dialect_cls(self._url).is_async
@@ -291,6 +295,7 @@ class ConnectionSource:
         arguments = _timeout_arguments(self.dialect, self._timeout, in_loop=in_loop)
         if "init_command" in self._url.query:  # it would be replaced
             arguments.pop("init_command", None)
+        arguments |= self._numbers
         return {
             "isolation_level": "AUTOCOMMIT",
             "pool_reset_on_return": None,
@@ -317,6 +322,16 @@ class ConnectionSource:
                 await connections.close()
         finally:
             self.close()
+
+
+def _numbers_in(url: Any) -> dict[str, int]:
+    """Return the options of a URL that its driver takes as numbers, not as text."""
+    found = {name: url.query[name] for name in _NUMBERS & url.query.keys()}
+    for name, value in found.items():
+        if not (isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value)):
+            message = f"store's URL has a {name} that is not a whole number"
+            raise ConfigurationError(message)
+    return {name: int(value) for name, value in found.items()}
 
 
 def _is_in_a_file(url: Any) -> bool:
@@ -355,6 +370,10 @@ def _timeout_arguments(
     if driver in ("psycopg", "psycopg2"):
         # libpq's shortest timeout for a connection is two seconds.
         given: dict[str, Any] = {"connect_timeout": max(2, whole)}
+        if driver == "psycopg":
+            # PgBouncer gives each transaction any of its connections to the server. A
+            # statement that was prepared there under the same name may be another one.
+            given["prepare_threshold"] = None
         if not in_loop:
             given["options"] = f"-c statement_timeout={milliseconds}"
             given["tcp_user_timeout"] = milliseconds
