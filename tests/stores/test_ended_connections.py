@@ -7,6 +7,7 @@ or 1053. An administrator, a failover or a shutdown may be the reason.
 from __future__ import annotations
 
 import asyncio
+import gc
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from tiktok_oauth_middleware.errors import StoreError
 from tiktok_oauth_middleware.stores.sql import SQLStore
 
 from ..support.patience import HANGS
-from .databases import Server, locked, wait_until
+from .databases import MariaDB, Server, locked, wait_until
 from .sql_stores import Watched, kept, made
 
 if TYPE_CHECKING:
@@ -179,3 +180,71 @@ def test_an_init_command_of_the_url_is_kept(kind: str, table: Any) -> None:
         cursor.execute("SELECT @@max_statement_time")
         assert float(cursor.fetchone()[0]) == limit
         store.close()
+
+
+def idle_ones(server: Server) -> list[int]:
+    """Return the server's ids of connections that wait for a statement."""
+    query = (
+        "SELECT id FROM information_schema.processlist WHERE command = 'Sleep'"
+        if isinstance(server, MariaDB)
+        else "SELECT pid FROM pg_stat_activity WHERE state = 'idle'"
+    )
+    engine = sa.create_engine(server.url())
+    with engine.connect() as admin:
+        found = list(admin.exec_driver_sql(query).scalars())
+    engine.dispose()
+    return found
+
+
+# SQLAlchemy leaves a connection on which AUTOCOMMIT failed to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg", "pymysql", "asyncmy"])
+def test_idle_connections_of_an_engine_are_replaced(
+    driver: str, request: pytest.FixtureRequest
+) -> None:
+    """The app's engine may have connections that the server closed while they were idle.
+
+    MySQL does so after eight hours. SQLAlchemy sends it AUTOCOMMIT before the first
+    statement, and passes on the driver's own error.
+    """
+    kind = "mariadb" if driver in ("pymysql", "asyncmy") else "postgresql"
+    server: Server = request.getfixturevalue(kind)
+    is_async = driver in ("asyncpg", "asyncmy")
+    make = create_async_engine if is_async else sa.create_engine
+    store = SQLStore(make(server.url(driver)), table=made(server.url()).table.name)
+
+    async def call(method: str, *given: Any) -> Any:
+        if is_async:
+            return await getattr(store, f"a{method}")(*given)
+        return getattr(store, method)(*given)
+
+    async def use() -> None:
+        before = set(idle_ones(server))
+        assert await call("get", "row") is None
+        calls = [
+            (("get", "row"), None),
+            (("compare_and_set", "row", None, b"1", 600), True),
+            (("compare_and_set", "row", b"1", b"2", 600), True),
+        ]
+        for given, expected in calls:
+            [own] = set(idle_ones(server)) - before
+            end_connection(server, own)
+            assert await call(*given) == expected
+            gc.collect()
+        if is_async:
+            await store._source._given.engine.dispose()  # type: ignore[union-attr]
+
+    asyncio.run(use())
+    if not is_async:
+        store._source._given.engine.dispose()  # type: ignore[union-attr]
+
+
+def end_connection(server: Server, number: int) -> None:
+    kill = f"KILL {number}"
+    if not isinstance(server, MariaDB):
+        kill = f"SELECT pg_terminate_backend({number})"
+    engine = sa.create_engine(server.url())
+    with engine.connect() as admin:
+        admin.exec_driver_sql(kill)
+    engine.dispose()
+    wait_until(lambda: number not in idle_ones(server))

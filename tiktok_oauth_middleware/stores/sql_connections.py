@@ -61,10 +61,10 @@ class ProcessConnections(BlockingDatabaseConnections):
                 return (found.fetchall() if found.returns_rows else ()), found.rowcount
         except IntegrityError:
             return (), 0
-        except SQLAlchemyError as error:
-            if needs_new_connection(driver_error(error)):
+        except (SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
+            if _is_lost(error, self.engine.dialect):
                 self.engine.dispose()
-            raise _execution_error(error) from error
+            raise _execution_error(error, self.engine.dialect) from error
 
     async def create(self, table: Table) -> bool:
         from sqlalchemy.exc import SQLAlchemyError
@@ -72,7 +72,7 @@ class ProcessConnections(BlockingDatabaseConnections):
         try:
             with self.engine.connect() as connection:
                 return _create_if_missing(connection, table)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
             raise store_error("create the table", driver_error(error)) from error
 
     def close(self) -> None:
@@ -104,10 +104,10 @@ class LoopConnections:
                 return (found.fetchall() if found.returns_rows else ()), found.rowcount
         except IntegrityError:
             return (), 0
-        except SQLAlchemyError as error:
-            if needs_new_connection(driver_error(error)):
+        except (SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
+            if _is_lost(error, self.engine.dialect):
                 await self.engine.dispose()
-            raise _execution_error(error) from error
+            raise _execution_error(error, self.engine.dialect) from error
         except OSError as error:  # a timeout, or asyncpg's while it connects
             raise ExecutionError(error) from error
 
@@ -117,7 +117,11 @@ class LoopConnections:
         try:
             async with self.engine.connect() as connection:
                 return bool(await connection.run_sync(_create_if_missing, table))
-        except (SQLAlchemyError, OSError) as error:
+        except (
+            SQLAlchemyError,
+            OSError,
+            self.engine.dialect.loaded_dbapi.Error,
+        ) as error:
             raise store_error("create the table", driver_error(error)) from error
 
     async def sleep(self, seconds: float) -> None:
@@ -154,9 +158,23 @@ def driver_error(error: BaseException) -> BaseException:
     return getattr(error, "orig", None) or error
 
 
-def _execution_error(error: Exception) -> ExecutionError:
+def _is_lost(error: Exception, dialect: Any) -> bool:
+    """Whether the engine's other connections must be dropped, too.
+
+    SQLAlchemy drops them itself if a statement finds that a connection is lost, but not
+    if that is found before the first statement: on MySQL a connection of the pool is
+    first set to AUTOCOMMIT, whose errors are the driver's.
+    """
     cause = driver_error(error)
-    if getattr(error, "connection_invalidated", False) or needs_new_connection(cause):
+    is_drivers = cause is error
+    return needs_new_connection(cause) or (
+        is_drivers and bool(dialect.is_disconnect(cause, None, None))
+    )
+
+
+def _execution_error(error: Exception, dialect: Any) -> ExecutionError:
+    cause = driver_error(error)
+    if getattr(error, "connection_invalidated", False) or _is_lost(error, dialect):
         return ConnectionLostError(cause)
     return ConflictError(cause) if is_conflict(cause) else ExecutionError(cause)
 
