@@ -32,6 +32,8 @@ VIDEO_LIST = settings.endpoints.user_info.replace("/user/info/", "/video/list/")
 
 #: Invitation codes; a real app keeps them in its database.
 INVITATIONS = {"moon"}
+#: Anyone can write an address, and a login carries 512 bytes at most.
+LONGEST_CODE = 64
 
 
 def on_login(login: Login) -> str | None:
@@ -81,6 +83,8 @@ def home() -> ResponseReturnValue:
 @app.get("/invitation/<code>")
 def invitation(code: str) -> ResponseReturnValue:
     """A public page whose login link carries the code, sealed."""
+    if len(code) > LONGEST_CODE:
+        abort(404)
     return render_template("invitation.html", code=code)
 
 

@@ -84,6 +84,11 @@ def test_no_videos(client: FlaskClient, fake: FakeTikTok) -> None:
     assert "did not say" in client.get("/videos").text
 
 
+def test_invitation_of_any_length(client: FlaskClient) -> None:
+    """An address that is too long for a login is not found, which is no error."""
+    assert client.get(f"/invitation/{'x' * 700}").status_code == 404
+
+
 @pytest.mark.parametrize(("code", "status"), [("moon", 303), ("guessed", 403)])
 def test_invitation(
     client: FlaskClient, fake: FakeTikTok, code: str, status: int
