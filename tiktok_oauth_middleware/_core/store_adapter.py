@@ -81,11 +81,20 @@ class LockHandle:
             return self._renew_blocking and self._renew_blocking(ttl)
 
 
+def _keeps_none(error: BaseException) -> bool:
+    del error
+    return False
+
+
 class StoreAdapter:
     """The methods of a store as coroutines, and ``keys`` if the store has it."""
 
     def __init__(
-        self, store: Any, offload: Offload | None, on_asyncio: Callable[[], bool]
+        self,
+        store: Any,
+        offload: Offload | None,
+        on_asyncio: Callable[[], bool],
+        keeps: Callable[[BaseException], bool] = _keeps_none,
     ) -> None:
         """Adapt a store.
 
@@ -96,6 +105,8 @@ class StoreAdapter:
             store: A `Store`, an `AsyncStore`, or one that is both.
             offload: Runs calls that block; None where they may block (WSGI).
             on_asyncio: Whether an asyncio task is running.
+            keeps: Whether an exception that ends a call is raised later by the caller;
+                the call is then made again.
 
         Raises:
             ConfigurationError: The store is async, and `offload` is None.
@@ -103,6 +114,7 @@ class StoreAdapter:
         self._store = store
         self._offload = offload
         self._on_asyncio = on_asyncio
+        self._keeps = keeps
         self._is_async = iscoroutinefunction(store.get)
         self._waits = getattr(store, "waits", "always")
         self._has_async_methods = getattr(
@@ -110,7 +122,7 @@ class StoreAdapter:
         )
         #: Whether a read needs no thread.
         self._reads_directly = (
-            not self._is_async and self._blocking("get") is _call_directly
+            not self._is_async and self._blocking("get") == self._call_here
         )
         #: Whether its locks can be renewed, and may therefore be short leases.
         self.renews: bool = bool(getattr(store, "renews", False))
@@ -139,7 +151,9 @@ class StoreAdapter:
         except BaseException as error:
             if _is_of_store(error):
                 raise _foreign(error) from error
-            raise
+            if not self._keeps(error):
+                raise
+            return await self.get(key)
         return found
 
     async def compare_and_set(
@@ -307,7 +321,15 @@ class StoreAdapter:
     def _blocking(self, method: str) -> Offload:
         """Return the function that calls a method that blocks."""
         quick = self._waits == "never" or (self._waits == "writes" and method == "get")
-        return _call_directly if quick or self._offload is None else self._offload
+        return self._call_here if quick or self._offload is None else self._offload
+
+    async def _call_here(self, call: Callable[..., Any], *args: Any) -> Any:
+        while True:
+            try:
+                return call(*args)
+            except BaseException as error:
+                if not self._keeps(error):
+                    raise
 
 
 def _owner(store: object, name: str) -> object:
@@ -316,10 +338,6 @@ def _owner(store: object, name: str) -> object:
         return store
     kinds = (kind for kind in type(store).__mro__ if name in vars(kind))
     return next(kinds, None)
-
-
-async def _call_directly(call: Callable[..., Any], *args: Any) -> Any:
-    return call(*args)
 
 
 async def _await(call: Callable[..., Awaitable[Any]], *args: Any) -> Any:

@@ -40,6 +40,8 @@ from .single_flight import InFlight, SharedCall
 #: A wait is interrupted this often, in seconds: a signal that arrives just before the
 #: main thread blocks does not wake it.
 _SIGNAL_SECONDS = 1.0
+#: What a call of the store may raise itself, and what signals raise.
+_NOT_KEPT = (Exception, KeyboardInterrupt, SystemExit, GeneratorExit)
 _NO_THREADS = frozenset({"uwsgi", "gevent", "eventlet"})
 
 
@@ -48,12 +50,27 @@ class _Interruption(threading.local):
 
     #: Whether the exception is kept until the work in hand is finished.
     is_kept = False
+    #: Whether that goes for calls of the store too, and not only of TikTok.
+    is_final = False
     error: BaseException | None = None
 
-    def defer_signals(self) -> None:
-        """Let no signal interrupt this thread any more until the work is finished."""
+    def defer(self) -> None:
+        """Let nothing interrupt this thread any more until the work is finished."""
         if self.is_kept:
+            self.is_final = True
             signals.begin()
+
+    def keeps(self, error: BaseException) -> bool:
+        """Keep what ended a call, if the call is to be made again.
+
+        gevent and eventlet raise their timeouts, and the exception that ends a
+        greenlet, in any call that waits. Signals are deferred instead; a second one
+        that raises has to take effect.
+        """
+        if not self.is_final or isinstance(error, _NOT_KEPT):
+            return False
+        self.error = self.error or error
+        return True
 
 
 class ThreadBackend:
@@ -76,7 +93,7 @@ class ThreadBackend:
         self._making = threading.RLock()
 
     def adapt_store(self, store: Any) -> StoreAdapter:
-        return StoreAdapter(store, None, on_asyncio)
+        return StoreAdapter(store, None, on_asyncio, self._interruption.keeps)
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
         return work(*args)
@@ -111,42 +128,52 @@ class ThreadBackend:
         try:
             thread.start()
             await _wait_until(end, deadline, meanwhile)
-            self._interruption.defer_signals()
+            self._interruption.defer()
         except BaseException as error:
-            # The thread may be running even if `start` was interrupted.
-            if not self._interruption.is_kept or turn.acquire(blocking=False):
-                raise
-            self._interruption.error = error
+            if not self._interruption.keeps(error):
+                # The thread may be running even if `start` was interrupted.
+                if not self._interruption.is_kept or turn.acquire(blocking=False):
+                    raise
+                self._interruption.error = error
             await _wait_until(end, deadline, meanwhile)
-            self._interruption.defer_signals()
+            self._interruption.defer()
         if not outcome.is_set:
             raise TimeoutError
         return outcome.get()
 
     @contextmanager
-    def _shielding(self) -> Iterator[None]:
+    def _shielding(self, *, is_final: bool = False) -> Iterator[None]:
         """At the end of the block, raise an exception that interrupted a call inside.
 
         A signal's handler raises in the main thread, and gevent's timeouts in any
         greenlet. TikTok sends new tokens only once, so the answer is awaited and stored
         first. A second exception ends the wait, and a second signal the writing.
+
+        Args:
+            is_final: whether calls of the store are finished too that come before the
+                answer.
         """
         interruption = self._interruption
         if interruption.is_kept:
             yield
             return
         interruption.is_kept, interruption.error = True, None
+        interruption.is_final = is_final
         try:
             yield
         finally:
             error, interruption.error = interruption.error, None
-            interruption.is_kept = False
+            interruption.is_kept = interruption.is_final = False
             signals.end()
             if error is not None:
                 raise error.with_traceback(None)
 
     async def sleep(self, seconds: float) -> None:
-        await self.offload(time.sleep, seconds)
+        try:
+            await self.offload(time.sleep, seconds)
+        except BaseException as error:
+            if not self._interruption.keeps(error):
+                raise
 
     async def single_flight(
         self,
@@ -184,7 +211,7 @@ class ThreadBackend:
         return key in self._calls
 
     async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        with self._shielding():
+        with self._shielding(is_final=True):
             return await work()
 
     async def get_or_create(self, make: Callable[[], T], owner: object, name: str) -> T:

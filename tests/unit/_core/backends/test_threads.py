@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tiktok_oauth_middleware import StoreError
+from tiktok_oauth_middleware import MemoryStore, StoreError
 from tiktok_oauth_middleware._core.backends import single_flight
 from tiktok_oauth_middleware._core.backends import threads as in_threads
 from tiktok_oauth_middleware._core.backends.base import LATE_SECONDS
@@ -209,6 +209,10 @@ def interrupting(times=1):
     thread.join(HANGS)
 
 
+class Ended(BaseException):
+    """What gevent raises in a greenlet that it ends."""
+
+
 class TestInterruptedCall:
     """The main thread is interrupted while it waits for a call's answer."""
 
@@ -252,6 +256,49 @@ class TestInterruptedCall:
             with pytest.raises(KeyboardInterrupt):
                 run(backend.shielded(work))
         go_on.set()
+
+    @pytest.mark.parametrize("kind", [Ended, KeyboardInterrupt, SystemExit])
+    def test_store(self, kind):
+        """A call of the store that a greenlet's end interrupts after the answer is made
+        again; one that a signal's second exception interrupts is not.
+        """
+        backend, calls = ThreadBackend(), []
+
+        class Store(MemoryStore):
+            def get(self, key):
+                calls.append(key)
+                if len(calls) in (1, 2):
+                    raise kind
+                return
+
+            def compare_and_set(self, key, *_):
+                return self.get(key) is None
+
+        store = backend.adapt_store(Store())
+
+        async def work():
+            await backend.with_timeout(HANGS, str, None)
+            await store.get("read")
+            assert await store.compare_and_set("written", None, b"", 1)
+
+        with pytest.raises(kind):
+            run(backend.single_flight("key", work, wait=HANGS))
+        finished = ["read", "read", "read", "written"]
+        assert calls == (finished if kind is Ended else ["read"])
+
+    def test_store_before_the_answer(self):
+        """Before TikTok was asked, a refresh is interrupted at once."""
+        backend, calls = ThreadBackend(), []
+
+        class Store(MemoryStore):
+            def get(self, key):
+                calls.append(key)
+                raise Ended
+
+        store = backend.adapt_store(Store())
+        with pytest.raises(Ended):
+            run(backend.single_flight("key", lambda: store.get("read"), wait=HANGS))
+        assert calls == ["read"]
 
     def test_other_calls(self):
         """A call outside of such work is interrupted at once."""
