@@ -46,7 +46,7 @@ from ._web.mount import MountPoint
 from ._web.navigation import is_preflight
 from ._web.pages import PageMaker, Pages
 from ._web.path_readings import RequestPath, claimed_mounts
-from ._web.response_headers import keep_private, with_cookie_set
+from ._web.response_headers import EVENT_STREAM, keep_private, with_cookie_set
 from .auth import NO_RESPONSE, CurrentUser, OnLogin, TikTokAuth
 from .caching import keep_out_of_djangos_caches
 from .errors import ConfigurationError, StoreError
@@ -192,10 +192,14 @@ class TikTokOAuthWSGIMiddleware:
             auth._challenge = Challenge(is_preflight=True)
         # 5. The app.
         body = self.app(environ, auth._start_watched)
-        if not ((auth._accessed and auth._has_begun) or isinstance(body, list | tuple)):
+        if not (
+            (auth._accessed and auth._has_begun)
+            or isinstance(body, list | tuple)
+            or _is_file(body, environ)
+        ):
             # The app may read the session, or call start_response, as late as when it
             # makes its first chunk; a file runs no code of the app.
-            body = body if _is_file(body, environ) else _WithFirstChunk(body)
+            body = _WithFirstChunk(body, auth._is_event_stream)
         challenge = auth._challenge
         if challenge is None or not auth._is_refused():
             if auth._is_waiting:
@@ -399,6 +403,12 @@ class _WatchedAuth(TikTokAuth):
         status, headers = self._app_head
         return ResponseHead(int(status[:3]), headers)
 
+    def _is_event_stream(self) -> bool:
+        """Whether the app has begun a response of server-sent events."""
+        _, headers = self._app_head or ("", [])
+        kinds = (value for name, value in headers if name.lower() == "content-type")
+        return any(value.startswith(EVENT_STREAM) for value in kinds)
+
     def _write(self, data: bytes) -> None:
         """Write the app's data, unless its response is to be replaced."""
         if self._is_waiting:
@@ -438,16 +448,21 @@ def _is_file(body: object, environ: WSGIEnvironment) -> bool:
 class _WithFirstChunk:
     """An app's iterable whose first chunk was taken already.
 
-    Empty chunks before it are dropped: at an empty chunk a server would send the head.
+    Empty chunks before it are dropped: at an empty chunk some servers send the head.
+    For an event stream that is intended, as in ASGI: a page learns from the head that
+    the stream is open, though there may be no event for long.
     """
 
-    def __init__(self, body: Iterable[bytes]) -> None:
+    def __init__(
+        self, body: Iterable[bytes], is_event_stream: Callable[[], bool]
+    ) -> None:
+        """Take the body, and whether it is known to be an event stream."""
         self._body = body
         self._first: list[bytes] = []
         try:
             self._rest = iter(body)
             for chunk in self._rest:
-                if chunk:
+                if chunk or is_event_stream():
                     self._first.append(chunk)
                     break
         except BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from wsgiref.handlers import SimpleHandler
 from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
 
@@ -277,6 +278,51 @@ def test_streaming_makes_one_chunk_at_a_time():
     seen = [len(made) for _ in body]
     body.close()
     assert seen == [1, 2, 3]
+
+
+def events(first, *, reads=False, kind="text/event-stream; charset=utf-8"):
+    """Return an app whose stream begins with a chunk, and what the server had sent
+    before the next one.
+    """
+    sent, had = io.BytesIO(), []
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Type", kind)])
+
+        def stream():
+            if reads:
+                reading(environ)
+            yield first
+            had.append(sent.getvalue())
+            yield b"data: 1\n\n"
+
+        return stream()
+
+    environ = {}
+    setup_testing_defaults(environ)
+    SimpleHandler(io.BytesIO(), sent, io.StringIO(), environ).run(wrap(app))
+    assert sent.getvalue().endswith(b"data: 1\n\n")
+    return had[0].lower()
+
+
+@pytest.mark.parametrize("first", [b"", b":\n\n"])
+def test_event_stream(first):
+    """The head of an event stream is sent with its first chunk, also an empty one, if
+    the server does that; its events may come much later.
+    """
+    assert b"content-type: text/event-stream" in events(first)
+
+
+def test_event_stream_that_reads():
+    """The head is private if the session was read before the first chunk."""
+    sent = events(b"", reads=True)
+    assert b"cache-control: private" in sent
+    assert b"vary: cookie" in sent
+
+
+def test_empty_chunk_of_another_stream():
+    """The head of another stream waits for its first byte: the session may be read."""
+    assert events(b"", kind="text/plain") == b""
 
 
 @pytest.mark.parametrize("late", [False, True])

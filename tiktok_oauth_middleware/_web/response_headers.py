@@ -11,7 +11,8 @@ from tiktok_oauth_middleware._core.http import Cookie
 _SHARED = re.compile(r"public|s-maxage=.*", re.IGNORECASE)
 _MERGED = ("cache-control", "vary")
 #: The media type of server-sent events.
-_EVENT_STREAM = b"text/event-stream"
+EVENT_STREAM = "text/event-stream"
+_EVENT_STREAM = EVENT_STREAM.encode()
 _LONGEST_REMEMBERED_NAME = 64
 _REMEMBERED_NAMES = 256
 _PRIVATE = (("cache-control", "private"), ("vary", "Cookie"))
