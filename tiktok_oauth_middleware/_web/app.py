@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 from tiktok_oauth_middleware._core.encryption import Box, derive
 from tiktok_oauth_middleware._core.http import Headers, Request, Response
@@ -67,6 +69,10 @@ class _Middleware(Protocol):
     """The attribute of a middleware that `Core.check_app` reads."""
 
     app: Any
+
+
+#: The first of this process's middlewares with a session cookie, by host and name.
+_served: WeakValueDictionary[tuple[str | None, str], Core] = WeakValueDictionary()
 
 
 class Core:
@@ -234,7 +240,26 @@ class Core:
         check_wrapping(middleware, middleware.app)
         check_guards(middleware.app)
         self._is_app_checked = True
+        self.report_shared_cookie()
         return True
+
+    def report_shared_cookie(self) -> None:
+        """Log an error if another middleware has the same cookie, with another app.
+
+        Either of them would take the other's session for forged and delete the cookie.
+        Called before the first request: many middlewares may be made and not used.
+        """
+        # A browser has one cookie of a name for all ports of a host.
+        host, name = urlsplit(self.settings.origin).hostname, self.cookies.session_name
+        other = _served.setdefault((host, name), self)
+        if other.settings.client_key != self.settings.client_key:
+            logger.error(
+                "two TikTok middlewares of this process, with different client keys,"
+                " use the cookie %s on %s: a login at one ends the session at the"
+                " other; give each its own cookie_name",
+                name,
+                host,
+            )
 
     # --- requests to the middleware's own paths ----------------------------------
 

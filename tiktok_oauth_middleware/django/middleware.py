@@ -207,6 +207,7 @@ class TikTokMiddleware:
             raise ConfigurationError(message)
         if request.META.get("wsgi.multiprocess"):
             self._core.service.check_workers("the server runs several processes")
+        self._core.report_shared_cookie()
         return self._core.mount_points.at(mount)
 
     def _is_protected(

@@ -457,3 +457,17 @@ def test_the_tokens_of_the_project_end_sessions_at_once(project, interface):
     assert browser.get("/who").json()["token"] is True
     installation().tokens.forget(project.fake.people[0].open_id)
     assert browser.get("/who").json()["open_id"] is None
+
+
+def test_shared_cookie(project, caplog):
+    """A project logs an error if another middleware of its process has its cookie, for
+    another TikTok app.
+    """
+    kept = []
+    for options in ({}, {"client_key": "awanotherclientkey"}):
+        project.configure(cookie_name=f"shared-{project.interface}", **options)
+        caplog.clear()
+        kept.append(project.app())
+        project.browser().get("/")
+    [line] = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert f"__Host-shared-{project.interface}" in line

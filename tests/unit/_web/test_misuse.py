@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from typing import Annotated
 
+import httpx2
 import pytest
 from fastapi import Depends, FastAPI, Request, Security
 from fastapi.responses import PlainTextResponse
@@ -521,3 +522,69 @@ def test_app_that_changes_meanwhile(kind):
     else:
         app.views = {one, two} if kind == "set" else {"one": one, "two": two}
     assert app in [*parts_of(app, guess=True)]
+
+
+class TestSharedCookie:
+    """Two middlewares in one process that delete each other's cookies."""
+
+    @pytest.fixture
+    def serve(self, caplog):
+        """Return a function that serves a request; it returns what was logged."""
+
+        def serve(middleware, host, path="/", **options):
+            settings = make_settings(
+                redirect_uri=f"https://{host}/auth/tiktok/callback", **options
+            )
+            app = middleware(app_of(middleware), settings, store=MemoryStore())
+            kept.append(app)
+            caplog.clear()
+            get(app, host)
+            return [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+
+        def app_of(middleware):
+            if middleware is TikTokOAuthMiddleware:
+                return Starlette(routes=[Route("/", home)])
+            return Flask("site")
+
+        async def home(request):
+            return PlainTextResponse("home")
+
+        def get(app, host):
+            if isinstance(app, TikTokOAuthMiddleware):
+                TestClient(app, base_url=f"https://{host}").get("/")
+            else:
+                with httpx2.Client(
+                    transport=httpx2.WSGITransport(app), base_url=f"https://{host}"
+                ) as client:
+                    client.get("/")
+
+        kept = []
+        return serve
+
+    @pytest.mark.parametrize(
+        "second", [TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware]
+    )
+    @pytest.mark.parametrize(
+        "first", [TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware]
+    )
+    def test_logged(self, serve, first, second):
+        """The second one logs an error that names the cookie and the option."""
+        host = f"{first.__name__}-{second.__name__}.example.com".lower()
+        assert serve(first, host) == []
+        [line] = serve(second, host, client_key="awanotherclientkey")
+        assert "__Host-tiktok" in line
+        assert "cookie_name" in line
+
+    @pytest.mark.parametrize(
+        ("host", "options"),
+        [
+            ("same-app.example.com", {}),
+            ("other-name.example.com", {"cookie_name": "studio"}),
+            ("another-host.example.net", {}),
+        ],
+    )
+    def test_not_logged(self, serve, host, options):
+        """Nothing is logged for one TikTok app, another cookie or another host."""
+        assert serve(TikTokOAuthMiddleware, host.replace("net", "com")) == []
+        key = {} if host.startswith("same") else {"client_key": "awanotherclientkey"}
+        assert serve(TikTokOAuthMiddleware, host, **options, **key) == []
