@@ -30,6 +30,9 @@ SHOWN_SECONDS = 60
 _PENDING = b"begun "
 _RESULT_POLL_SECONDS = 0.05
 _LONGEST_POLL = 0.4
+#: The most seconds that a request waits for another process, which may have died:
+#: gunicorn ends a sync worker whose request takes 30.
+_OTHER_PROCESS_WAIT = 25.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +152,7 @@ class LoginResults:
         Raises:
             StoreError: the store failed.
         """
-        give_up = time.monotonic() + self.exchange_seconds
+        give_up = time.monotonic() + min(self.exchange_seconds, _OTHER_PROCESS_WAIT)
         pause = _RESULT_POLL_SECONDS
         while True:
             row = await self.notes.read(login_id)
