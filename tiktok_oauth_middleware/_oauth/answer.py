@@ -28,8 +28,11 @@ _SUCCESS = range(200, 300)
 #: The longest ``Retry-After`` that is obeyed, in seconds, and its longest date.
 _LONGEST_WAIT = 300.0
 _LONGEST_DATE = 40
-#: How much of an answer that is not JSON is shown, in bytes.
+#: How much of a text or HTML page in place of an answer is shown, in characters.
 _LONGEST_EXCERPT = 80
+#: How much of it is searched for secrets first, which may go on after the excerpt.
+_SEARCHED = 8192
+_MAY_HOLD_TOKENS = re.compile(r"token|\b(act|rft)\.|\x00", re.IGNORECASE)
 #: TikTok's names for the code of an error, its text and its log_id, the most reliable
 #: first.
 _CODES = ("error", "code", "error_code", "err_code", "errCode")
@@ -64,9 +67,9 @@ def read_answer(
     answer = read_json_object(body)
     if answer is None:
         text = "an answer that is not a JSON object"
-        excerpt = body[:_LONGEST_EXCERPT].decode("utf-8", "replace").strip()
+        excerpt = _excerpt(body, secrets)
         if excerpt:
-            text += f", and begins: {one_line(mask(excerpt, secrets))}"
+            text += f", and begins: {one_line(excerpt)}"
         raise _unavailable(wait, "", one_line(text), "", status)
     parts = error_parts(answer)
     if not parts[0] and is_success(status):
@@ -81,6 +84,14 @@ def read_answer(
     if code == "invalid_grant":
         raise GrantRevoked(code, description, log_id, status)
     raise TikTokError(code, description, log_id, status)
+
+
+def _excerpt(body: bytes, secrets: Iterable[str]) -> str:
+    """Return the beginning of a page; "" for broken JSON, which may hold new tokens."""
+    text = body[:_SEARCHED].decode("utf-8", "replace").strip()
+    if not re.match("[<A-Za-z]", text) or _MAY_HOLD_TOKENS.search(text):
+        return ""
+    return mask(text, secrets)[:_LONGEST_EXCERPT]
 
 
 def is_success(status: int) -> bool:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._oauth.answer import read_answer
 from tiktok_oauth_middleware._oauth.token_response import (
     read_revoke,
     read_token,
@@ -338,3 +339,39 @@ def test_text_of_another_type_is_left_out(value):
     with pytest.raises(TikTokError) as refused:
         read_token(400, json.dumps(answer).encode())
     assert (refused.value.description, refused.value.log_id) == ("", "")
+
+
+NEW_TOKENS = b'{"access_token": "act.live!1.va", "refresh_token": "rft.live!1.va"'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        NEW_TOKENS,
+        b"\xef\xbb\xbf" + NEW_TOKENS + b"}",
+        NEW_TOKENS + b', "expires_in": NaN}',
+        b"[" + NEW_TOKENS,
+        b"answer: " + NEW_TOKENS,
+        b"act.live!1.va",
+        b"<access_token>act.live!1.va</access_token>",
+        NEW_TOKENS.decode().encode("utf-16"),
+        NEW_TOKENS.decode().encode("utf-16-be"),
+    ],
+    ids=repr,
+)
+def test_broken_token_answer_is_not_shown(body):
+    """Tokens that the reader has not seen yet cannot be masked."""
+    with pytest.raises(TikTokUnavailable) as raised:
+        read_answer(200, body, [], None)
+    assert "live" not in f"{raised.value!r} {raised.value}".replace("\\x00", "")
+    assert "begins" not in str(raised.value)
+
+
+def test_secret_at_the_end_of_an_excerpt():
+    """A secret that the excerpt would cut is masked as a whole."""
+    secret = "the-client-secret-of-tests"
+    body = f"Bad request {'.' * 55} {secret} was sent".encode()
+    with pytest.raises(TikTokUnavailable) as raised:
+        read_answer(400, body, [secret], None)
+    assert "begins: Bad request" in str(raised.value)
+    assert secret[:5] not in str(raised.value)
