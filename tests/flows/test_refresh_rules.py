@@ -17,6 +17,7 @@ from tiktok_oauth_middleware import (
     MemoryStore,
     SQLiteStore,
     StoreError,
+    TikTokTokens,
 )
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._session.record import record_id
@@ -277,6 +278,37 @@ class TestMeanwhile:
         gate.open()
         tokens = {f.result(20)["token"] for f in [future, *waiting]}
         assert tokens == {kept(world).access_token.reveal()}
+        assert world.count("refresh_token") == 1
+
+
+class TestClockOfTheHost:
+    """The host's clock is set forward while a token is refreshed."""
+
+    @pytest.fixture(params=["memory", "sqlite"])
+    def store(self, request, tmp_path):
+        made = (
+            MemoryStore()
+            if request.param == "memory"
+            else SQLiteStore(tmp_path / "tokens.sqlite3")
+        )
+        yield made
+        made.close()
+
+    def test_one_refresh(self, signed_in, world, tiktok, gate, background):
+        """Another process does not send the same refresh token; nothing is lost."""
+        world.clock.advance(EXPIRED)
+        tiktok.answered = gate
+        future = background(signed_in.me)
+        gate.wait()
+        world.store._clock = lambda: time.time() + 3600
+        options = {"transport": tiktok.transport, "clock": world.clock}
+        with TikTokTokens(world.settings, world.store, **options) as tokens:
+            other = background(tokens.get, tiktok.people[0].open_id)
+            time.sleep(0.3)
+            gate.open()
+            token = future.result(20)["token"]
+            assert token == kept(world).access_token.reveal()
+            assert other.result(20).access_token == token
         assert world.count("refresh_token") == 1
 
 

@@ -22,7 +22,7 @@ from tiktok_oauth_middleware.errors import StoreError
 
 from .base import Waits, refuse_empty_swap
 from .paging import PAGE, ROWS
-from .swap_locks import SwapLock
+from .swap_locks import SwapLock, clock_of_locks, is_lock_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -47,6 +47,7 @@ class MemoryStore:
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        self._lock_clock = clock_of_locks(clock)
         self._values: dict[str, bytes] = {}
         self._expires: dict[str, float] = {}
         self._round: Iterator[str] = iter(())
@@ -71,7 +72,7 @@ class MemoryStore:
         refuse_empty_swap(old, new)
         if not self._has_checked_workers:
             self.check_workers()
-        now = self._clock()
+        now = (self._lock_clock if is_lock_row(key) else self._clock)()
         with self._lock:
             if self._is_writing:
                 message = "a signal's handler wrote to the store during another write"
@@ -81,7 +82,7 @@ class MemoryStore:
                 if self._find(key, now) != old:
                     return False
                 self._put(key, new, now + ttl)
-                self._sweep(now)
+                self._sweep(self._clock())
                 return True
             finally:
                 self._is_writing = False

@@ -49,7 +49,7 @@ from .sqlite_file import (
     open_file,
     raise_store_error,
 )
-from .swap_locks import SwapLock
+from .swap_locks import SwapLock, clock_of_locks, is_lock_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -70,6 +70,9 @@ INSERT INTO entries (key, value, expires) VALUES (?, ?, ?)
 ON CONFLICT (key) DO UPDATE
 SET value = excluded.value, expires = excluded.expires WHERE entries.expires <= ?
 """
+# A lock that ends later was taken before the host restarted.
+_TAKE = f"{_CREATE} OR entries.expires > ?"
+_LONGEST_LOCK = 600.0
 _REPLACE = """
 UPDATE entries SET value = ?, expires = ?
 WHERE key = ? AND CAST(value AS BLOB) = ? AND expires > ?
@@ -113,6 +116,7 @@ class SQLiteStore:
         # Absolute, so that a later chdir() does not lead to another file.
         self._path = Path(path).absolute()
         self._clock = clock
+        self._lock_clock = clock_of_locks(clock)
         self._timeout = timeout
         self._file: tuple[int, int] | None = None
         self._swaps = 0
@@ -165,9 +169,13 @@ class SQLiteStore:
         True means that the change is on the disk.
         """
         refuse_empty_swap(old, new)
-        now = self._clock()
+        is_lock = is_lock_row(key)
+        now = self._lock_clock() if is_lock else self._clock()
         if new is None:
             return self._swap(_DELETE, (key, old, now))
+        if old is None and is_lock:
+            latest = now + max(ttl, _LONGEST_LOCK)
+            return self._swap(_TAKE, (key, new, now + ttl, now, latest))
         if old is None:
             return self._swap(_CREATE, (key, new, now + ttl, now))
         return self._swap(_REPLACE, (new, now + ttl, key, old, now))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,13 +14,42 @@ if TYPE_CHECKING:
     from .base import Store
 
 
+_LOCK = ":lock"
+#: Added to the monotonic clock, so that no sweep by the wall clock drops a lock's row:
+#: in seconds since 1970 it is the year 2242.
+_FAR = 2.0**33
+
+
+def clock_of_locks(clock: Callable[[], float]) -> Callable[[], float]:
+    """Return the clock by which the locks of a store on one host end.
+
+    If the host's clock is set forward while a token is refreshed, the lock must not be
+    free, or another process would send the same refresh token. `time.monotonic` cannot
+    be set, and all processes of a host share it. It begins anew at a restart of the
+    host, so the end of a lock can lie further ahead than any lock is held.
+
+    Args:
+        clock: of the store's rows; if it is not the host's, locks use it too.
+    """
+    return _steady_time if clock is time.time else clock
+
+
+def _steady_time() -> float:
+    return _FAR + time.monotonic()
+
+
+def is_lock_row(key: str) -> bool:
+    """Whether a row stands for a lock."""
+    return key.endswith(_LOCK)
+
+
 def lock_row(key: str) -> str:
     """Return the row that stands for the lock of `key`.
 
     Our keys carry a ``{hash tag}``; what is appended leaves the row in the same slot
     of a Redis cluster (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags).
     """
-    return f"{key}:lock"
+    return f"{key}{_LOCK}"
 
 
 def lock_owner() -> bytes:
