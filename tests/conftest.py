@@ -39,7 +39,7 @@ from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware._session.service import SessionService
-from tiktok_oauth_middleware._web.app import Core
+from tiktok_oauth_middleware._web.app import Core, _served
 from tiktok_oauth_middleware.testing import FakeTikTok
 
 from .stores.conftest import RedisServer
@@ -73,11 +73,12 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def no_earlier_warnings() -> None:
-    """Reset the limit of one log line a minute, so that each test sees its own
-    warnings.
+    """Reset the limit of one log line a minute, and forget the middlewares of other
+    tests, so that each test sees its own warnings.
     """
     for limiter in logger.filters:
         limiter._last.clear()
+    _served.clear()
 
 
 @pytest.fixture(scope="session", autouse=True)
