@@ -31,8 +31,16 @@ _DATABASES = ("postgresql", "mysql", "mariadb", "sqlite")
 #: the statement would keep waiting for a lock, with its connection, up to the server's
 #: limit. MySQL can limit SELECT only; to MySQL the second half is a comment.
 _LIMIT_BY_MARIADB = "SET autocommit = 1 /*M!100101 , max_statement_time = {:g} */"
-#: Options of psycopg and asyncpg about prepared statements, which must be numbers.
-_NUMBERS = frozenset({"prepare_threshold", "statement_cache_size"})
+#: Options of psycopg and asyncpg that must be numbers, which SQLAlchemy passes as text.
+_NUMBERS = frozenset(
+    {
+        "prepare_threshold",
+        "statement_cache_size",
+        "max_cached_statement_lifetime",
+        "max_cacheable_statement_size",
+        "command_timeout",
+    }
+)
 #: Names of SQLite's databases in memory; each connection has a separate one.
 _IN_MEMORY = (None, "", ":memory:")
 
