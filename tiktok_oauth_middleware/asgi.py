@@ -16,13 +16,12 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import cache, partial
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from ._core.app_parts import parts_of
 from ._core.backends.event_loop import AsyncBackend
-from ._core.http import Cookie, Headers, Request, Response
+from ._core.http import NO_CONTENT, Cookie, Headers, Request, Response
 from ._core.log import logger
 from ._core.without_query import without_query
 from ._observe.emit import OnEvent
@@ -553,14 +552,14 @@ def _request(scope: Scope, path: str, mount: str, receive: Receive) -> Request:
         return {**without_query(scope, query), "tiktok": auth}
 
     return Request(
-        method=scope.get("method", "GET"),
-        path=path,
-        mount=mount,
-        query=query,
-        headers=scope["headers"],
-        read=read,
-        for_app=for_app,
-        is_websocket=scope["type"] == "websocket",
+        scope.get("method", "GET"),
+        path,
+        mount,
+        query,
+        scope["headers"],
+        read,
+        for_app,
+        scope["type"] == "websocket",
     )
 
 
@@ -605,7 +604,7 @@ async def _no_body() -> Message:
 def _head(response: Response) -> list[tuple[bytes, bytes]]:
     """Return the headers of our response, with the length of its body."""
     head = [(k.encode(), v.encode()) for k, v in response.headers]  # they are ASCII
-    if response.status == HTTPStatus.NO_CONTENT:  # RFC 9110 section 8.6
+    if response.status == NO_CONTENT:
         return head
     return [*head, (b"content-length", str(len(response.body)).encode())]
 
@@ -620,8 +619,8 @@ async def _respond(scope: Scope, send: Send, response: Response) -> None:
             return
         kind = "websocket.http"
     body = b"" if scope.get("method") == "HEAD" else response.body
-    start = {"status": response.status, "headers": _head(response)}
-    await send({"type": f"{kind}.response.start", **start})
+    start = f"{kind}.response.start"
+    await send({"type": start, "status": response.status, "headers": _head(response)})
     await send({"type": f"{kind}.response.body", "body": body})
 
 

@@ -18,14 +18,21 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ._core.app_parts import parts_of
 from ._core.backends.one_step import run
 from ._core.backends.threads import ThreadBackend
-from ._core.http import Cookie, Headers, Request, Response, environ_headers
+from ._core.http import (
+    NO_CONTENT,
+    Cookie,
+    Headers,
+    Request,
+    Response,
+    environ_headers,
+)
 from ._core.without_query import without_query
 from ._observe.emit import OnEvent
 from ._session.cached_session import (
@@ -509,13 +516,13 @@ def _request(
         return {**without_query(environ, query), "tiktok.auth": auth}
 
     return Request(
-        method=environ["REQUEST_METHOD"],
-        path=path or _decoded_path(environ),
-        mount=mount_point.mount,
-        query=query,
-        headers=environ_headers(environ),
-        read=read,
-        for_app=for_app,
+        environ["REQUEST_METHOD"],
+        path or _decoded_path(environ),
+        mount_point.mount,
+        query,
+        environ_headers(environ),
+        read,
+        for_app,
     )
 
 
@@ -543,8 +550,13 @@ def _respond(
     response: Response,
 ) -> Iterable[bytes]:
     headers = [*response.headers]
-    if response.status != HTTPStatus.NO_CONTENT:  # RFC 9110 section 8.6
+    if response.status != NO_CONTENT:
         headers.append(("content-length", str(len(response.body))))
-    reason = HTTPStatus(response.status).phrase
-    start_response(f"{response.status} {reason}", headers)
+    start_response(_status_line(response.status), headers)
     return [b"" if environ["REQUEST_METHOD"] == "HEAD" else response.body]
+
+
+@lru_cache(maxsize=64)
+def _status_line(status: int) -> str:
+    """Return a status of ours with its phrase."""
+    return f"{status} {HTTPStatus(status).phrase}"

@@ -33,7 +33,7 @@ class Secret(str):
     @classmethod
     def of(cls, text: str) -> Self:
         """Wrap a plain `str`, in half the time of `__new__`."""
-        secret = super().__new__(cls, "***" if text else "")
+        secret: Self = str.__new__(cls, "***" if text else "")
         secret._text = text
         return secret
 

@@ -128,28 +128,17 @@ class SessionCookies:
 
     def session(self, value: str, max_age: int) -> Cookie:
         """Return the session cookie to set; an empty value deletes it."""
-        return Cookie(
-            name=self.session_name, value=value, max_age=max_age, secure=self.secure
-        )
+        return Cookie(self.session_name, value, max_age, self.secure)
 
     def choose(self, max_age: int) -> Cookie:
         """Return the cookie that lets a person choose the account; 0 deletes it."""
         value = "1" if max_age else ""
-        return Cookie(
-            name=self.choose_name, value=value, max_age=max_age, secure=self.secure
-        )
+        return Cookie(self.choose_name, value, max_age, self.secure)
 
     def carry(self, browser_id: str, max_age: int) -> Cookie:
         """Return the cookie that binds links to a browser; "" and 0 delete it."""
-        return Cookie(
-            name=self.carry_name, value=browser_id, max_age=max_age, secure=self.secure
-        )
+        return Cookie(self.carry_name, browser_id, max_age, self.secure)
 
     def login(self, slot: str, value: str, max_age: int) -> Cookie:
         """Return the cookie of one login slot; an empty value deletes it."""
-        return Cookie(
-            name=self.login_prefix + slot,
-            value=value,
-            max_age=max_age,
-            secure=self.secure,
-        )
+        return Cookie(self.login_prefix + slot, value, max_age, self.secure)

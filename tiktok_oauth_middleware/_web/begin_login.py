@@ -165,7 +165,9 @@ class BeginLogin:
             None for the redirect if it is still too long.
         """
         response = self.transactions.redirect_to_tiktok(request, transaction)
-        if response is None or head_size(response) > HEAD_LIMIT:
+        if transaction.return_to != usual and (
+            response is None or head_size(response) > HEAD_LIMIT
+        ):
             transaction = replace(transaction, return_to=usual)
             response = self.transactions.redirect_to_tiktok(request, transaction)
         return response, transaction

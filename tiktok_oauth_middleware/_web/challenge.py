@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from tiktok_oauth_middleware._core.http import Request, Response
+from tiktok_oauth_middleware._core.http import NO_CONTENT, Request, Response
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._core.return_to import LONGEST_RETURN_TO
 from tiktok_oauth_middleware._oauth.scopes import split_scopes
@@ -111,7 +110,7 @@ class Challenges:
         if not is_cors or head.status not in _PREFLIGHT_STATUSES:
             return self.challenge_response(request, mount_point, None, Challenge())
         # PEP 3333's own checker requires a type, except for 204.
-        kind = PLAIN if head.status != HTTPStatus.NO_CONTENT else ()
+        kind = PLAIN if head.status != NO_CONTENT else ()
         return Response(head.status, (*BASE_HEADERS, *kind, *kept))
 
     def _response(

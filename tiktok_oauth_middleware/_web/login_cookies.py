@@ -102,6 +102,7 @@ class LoginCookies:
             ConfigurationError: the names are so long that no login fits.
         """
         self._names = cookies
+        self._prefix = cookies.login_prefix.encode()
         self._box = box
         self._max_age = max_age
         session = len(cookies.session_name) + 1 + SESSION_LENGTH
@@ -148,23 +149,22 @@ class LoginCookies:
             purpose: where the login leads and with which scopes; not secret. The first
                 bytes of its hash let a guard recognise a pending login.
         """
-        created_at = min(max(created_at, 0), _LATEST_TIME)
+        if not 0 <= created_at <= _LATEST_TIME:  # the clock is wrong
+            created_at = min(max(created_at, 0), _LATEST_TIME)
         digest = _digest(state)
         hashed = purpose_hash(purpose)
         sealed = self._box.seal(packed, _associated_data(digest, created_at, hashed))
         whole = created_at.to_bytes(_TIME_BYTES) + hashed + sealed
-        pieces = [
-            whole[at : at + self._room] for at in range(0, len(whole), self._room)
-        ]
-        count = len(pieces)
+        room = self._room
+        count = (len(whole) + room - 1) // room
         if count > SLOTS:
             return None
         sent = self._sent(headers)
         taken, others = self._take(sent, count)
         new = []
-        for number, (slot, piece) in enumerate(zip(taken, pieces, strict=True)):
+        for number, slot in enumerate(taken):
             head = digest[:_TAG_BYTES] + bytes((number << 4 | count,))
-            value = to_text(head + piece)
+            value = to_text(head + whole[number * room : (number + 1) * room])
             new.append(self._names.login(str(slot), value, self._max_age))
         if not sent.values:
             return new
@@ -228,14 +228,14 @@ class LoginCookies:
 
     def under_way(self, headers: Headers) -> list[tuple[int, bytes]]:
         """Return the time and purpose of each pending login; neither is secret."""
-        prefix = self._names.login_prefix.encode()
+        prefix = self._prefix
         if not any(k == b"cookie" and prefix in value for k, value in headers):
             return []
         groups = self._sent(headers).groups.values()
         return [(group.created_at, group.purpose) for group in groups]
 
     def _sent(self, headers: Headers) -> _Sent:
-        found = find_all(headers, self._names.login_prefix.encode())
+        found = find_all(headers, self._prefix)
         if not found:
             return _NOTHING_SENT
         by_tag: dict[bytes, list[_Part]] = {}

@@ -6,12 +6,12 @@ fails, but the error page can link to the login's return address. This table ser
 that and authenticates no one. If a login is not in it (it began in another process, or
 too long ago), the page links to the start instead.
 
-Keys are hashes of the state. Addresses were checked when the login began.
+Keys are Python's 64-bit hashes of the state, so that no state is kept; a guess at one
+finds an address once in 2**52. Addresses were checked when the login began.
 """
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -46,13 +46,13 @@ class RecentLogins:
 
     def after_fork(self) -> None:
         """Start empty: a thread of the parent process may hold the lock."""
-        self._begun: OrderedDict[bytes, _Begun] = OrderedDict()
+        self._begun: OrderedDict[int, _Begun] = OrderedDict()
         self._size = 0
         self._guard = threading.Lock()
 
     def remember(self, state: str, return_to: str, scopes: str) -> None:
         """Keep where a login leads, and the further scopes that it requests."""
-        key, now = _hash_of(state), self._clock()
+        key, now = hash(state), self._clock()
         size = _ENTRY + len(return_to) + len(scopes)
         # Not `_Begun(...)`: binding the arguments one by one takes twice as long.
         begun = tuple.__new__(_Begun, (now, return_to, scopes, size))
@@ -62,30 +62,21 @@ class RecentLogins:
                 self._size -= before.size
             self._begun[key] = begun
             self._size += size
-            while self._begun and self._is_too_much(
-                next(iter(self._begun.values())), now
+            while self._begun and (
+                len(self._begun) > _LIMIT
+                or self._size > _BYTES
+                or abs(now - next(iter(self._begun.values())).at) > self._lifetime
             ):
                 _, oldest = self._begun.popitem(last=False)
                 self._size -= oldest.size
 
-    def _is_too_much(self, oldest: _Begun, now: float) -> bool:
-        return (
-            len(self._begun) > _LIMIT
-            or self._size > _BYTES
-            or not -self._lifetime <= now - oldest.at <= self._lifetime
-        )
-
     def find(self, state: str) -> tuple[str, str] | None:
         """Return where a login leads and its scopes; None if it is not in the table."""
         with self._guard:
-            begun = self._begun.get(_hash_of(state))
+            begun = self._begun.get(hash(state))
         if begun is None or abs(self._clock() - begun.at) > self._lifetime:
             return None
         return begun.return_to, begun.scopes
 
     def __repr__(self) -> str:
         return f"<RecentLogins: {len(self._begun)}>"
-
-
-def _hash_of(state: str) -> bytes:
-    return hashlib.sha256(state.encode()).digest()[:16]

@@ -49,7 +49,7 @@ _TRANSACTION_VERSION = "5"
 _RANDOM_BYTES, _LENGTH = 66, 43
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class LoginTransaction:
     """One pending login, as its cookies carry it."""
 
@@ -63,6 +63,8 @@ class LoginTransaction:
     #: Further scopes, requested besides those of every login; joined by commas.
     requested: str
     prompt: Prompt = ""
+    #: The data that the login's link carried.
+    carried: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: The path that the app's ``on_login`` returned after the first of two
     #: trips to TikTok, or "".
     lands_on: str = ""
@@ -72,8 +74,6 @@ class LoginTransaction:
     #: The same hash for a login that may connect its account to that user; "" for any
     #: other. See `connecting_login`.
     connects_to: str = ""
-    #: The data that the login's link carried.
-    carried: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def pack(self) -> bytes:
         """Return the bytes to seal, which are bound to the state and the time."""
@@ -154,15 +154,13 @@ class LoginTransactions:
         """Return a new transaction with a new state and verifier."""
         drawn = to_text(secrets.token_bytes(_RANDOM_BYTES))
         return LoginTransaction(
-            state=Secret.of(drawn[:_LENGTH]),
-            verifier=Secret.of(
-                drawn[_LENGTH : 2 * _LENGTH] if self.settings.pkce else ""
-            ),
-            return_to=return_to,
-            created_at=int(self.clock()),
-            requested=join_scopes(requested),
-            prompt=prompt,
-            carried=carried,
+            Secret.of(drawn[:_LENGTH]),
+            Secret.of(drawn[_LENGTH : 2 * _LENGTH] if self.settings.pkce else ""),
+            return_to,
+            int(self.clock()),
+            join_scopes(requested),
+            prompt,
+            carried,
         )
 
     def all_scopes(self, transaction: LoginTransaction) -> frozenset[str]:
@@ -207,14 +205,14 @@ class LoginTransactions:
             further = split_scopes(transaction.requested).difference(scopes)
             scopes = (*scopes, *sorted(further))
         request = AuthorizationRequest(
-            client_key=self.settings.client_key,
-            redirect_uri=self.settings.redirect_uri,
-            scopes=scopes,
-            state=transaction.state.reveal(),
-            verifier=transaction.verifier.reveal() or None,
+            self.settings.client_key,
+            self.settings.redirect_uri,
+            scopes,
+            transaction.state.reveal(),
+            transaction.verifier.reveal() or None,
             # TikTok skips its page for a person who consented before, and grants no
             # further scopes then.
-            ask_again=bool(transaction.prompt),
+            bool(transaction.prompt),
         )
         return request.url(self.settings.endpoints.authorize)
 

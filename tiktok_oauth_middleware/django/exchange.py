@@ -8,7 +8,6 @@ also uses, so that a rule and a view always use the same path.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -16,7 +15,12 @@ from django.http import HttpResponse
 from django.http.request import UnreadablePostError
 from django.utils.translation import get_language
 
-from tiktok_oauth_middleware._core.http import Request, Response, environ_headers
+from tiktok_oauth_middleware._core.http import (
+    NO_CONTENT,
+    Request,
+    Response,
+    environ_headers,
+)
 from tiktok_oauth_middleware._core.without_query import without_query
 from tiktok_oauth_middleware._web.response_headers import is_caching, keep_private
 
@@ -42,13 +46,13 @@ def to_core_request(request: HttpRequest, mount: str) -> Request:
         return copied
 
     return Request(
-        method=request.method or "GET",
-        path=request.path_info,
-        mount=mount,
-        query=query,
-        headers=environ_headers(request.META),
-        read=read,
-        for_app=for_app,
+        request.method or "GET",
+        request.path_info,
+        mount,
+        query,
+        environ_headers(request.META),
+        read,
+        for_app,
         # Django has chosen a language by its own rules: a prefix of the path, a cookie,
         # the header. Our pages follow it.
         language=(get_language() or "en") if settings.USE_I18N else None,
@@ -102,7 +106,7 @@ def django_response(request: HttpRequest, answer: Response) -> HttpResponse:
     del response.headers["Content-Type"]
     for name, value in answer.headers:
         _add(response, name, value)
-    if answer.status != HTTPStatus.NO_CONTENT:  # RFC 9110 section 8.6
+    if answer.status != NO_CONTENT:
         response.headers["Content-Length"] = str(len(answer.body))
     return response
 
