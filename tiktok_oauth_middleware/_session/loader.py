@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .service import SessionService
     from .versioned_record import VersionedRecord
 
+#: On CPython 3.11 a member of an enum is found by a Python function.
+_FORGED, _ENDED, _UNKNOWN = NoSession.FORGED, NoSession.ENDED, NoSession.UNKNOWN
 _FRESH_SECONDS = 1.0
 #: The most cookies of ended sessions that are remembered, for a second each.
 _DEAD_COOKIES = 1024
@@ -90,10 +92,10 @@ class SessionLoader(Part):
             StoreError: the store failed.
         """
         if value in self._dead and self._is_known_dead(value):
-            return NoSession.ENDED
+            return _ENDED
         lookup = self._lookup(value)
         if lookup is None:
-            return NoSession.FORGED
+            return _FORGED
         try:
             cached = await self._found(lookup)
         except _UnknownError:
@@ -103,7 +105,7 @@ class SessionLoader(Part):
                 self._note_dead(value, lookup.at)
         if cached is not None:
             return cached
-        return NoSession.ENDED if self._is_known_dead(value) else NoSession.UNKNOWN
+        return _ENDED if self._is_known_dead(value) else _UNKNOWN
 
     def _lookup(self, value: bytes) -> _Lookup | None:
         """Return the lookup of a cookie that begins now; None if it is not genuine."""
