@@ -2,13 +2,14 @@
 # Authlib 1.9.10, requests-oauthlib 2.0.0: a client secret with % or + is refused as a wrong one.
 #
 # A client sends its id and secret in the header Authorization: Basic, and RFC 6749 (section 2.3.1)
-# says to encode both as in a form before they are joined. Neither client does; nor does Authlib's
-# server decode. Servers that follow the RFC do: django-oauth-toolkit 3.4.1 answers the secret as it
-# is with 401 invalid_client, and takes the encoded one. With letters and digits alone both forms are
-# equal, so it works until a secret is rotated to one with a percent sign, a plus or another such
-# character, and then looks like a wrong secret. Anyone who connects these clients to a server that
-# follows the RFC is affected; the secret in the body (client_secret_post) works. TikTok takes the
-# secret in the body, and so our client sends it there.
+# says to encode both as in a form before they are joined. Neither client does. Servers that follow
+# the RFC decode: django-oauth-toolkit 3.4.1 answers the secret as it is with 401 invalid_client, and
+# takes the encoded one; Authlib's own server decodes too, and reads another secret than Authlib's
+# client was given. With letters and digits alone both forms are equal, so it works until a secret is
+# rotated to one with a percent sign or another such character, and then looks like a wrong secret.
+# Anyone who connects these clients to a server that follows the RFC is affected; the secret in the
+# body (client_secret_post) works. TikTok takes the secret in the body, and so our client sends it
+# there.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -63,6 +64,8 @@ from urllib.parse import quote_plus
 
 import requests
 from authlib.integrations.requests_client import OAuth2Session as AuthlibSession
+from authlib.oauth2.auth import ClientAuth
+from authlib.oauth2.rfc6749.util import extract_basic_authorization
 from oauthlib.oauth2 import BackendApplicationClient, OAuth2Error
 from requests_oauthlib import OAuth2Session
 from server import serve
@@ -106,8 +109,12 @@ seen = {}
 for call in (by_hand, with_authlib, with_oauthlib, in_the_body):
     seen[call.__name__] = [call(name, secret) for name, secret in APPS.items()]
     print(f"{call.__name__}: plain secret {{}}, one with % and + {{}}".format(*seen[call.__name__]))
+client = ClientAuth("percent", APPS["percent"], "client_secret_basic")
+sent = client.prepare("POST", URL, {}, "grant_type=client_credentials")[1]
+read = extract_basic_authorization(sent)[1]
+print("Authlib's server reads the secret that Authlib's client was given:", read == APPS["percent"])
 refused, taken = ["token", "invalid_client"], ["token", "token"]
-if [*seen.values()] != [taken, refused, refused, taken]:
+if [*seen.values()] != [taken, refused, refused, taken] or read == APPS["percent"]:
     raise SystemExit("the behaviour has changed")
 PYTHON
 # Seen:
@@ -119,3 +126,4 @@ PYTHON
 #   with_authlib: plain secret token, one with % and + invalid_client
 #   with_oauthlib: plain secret token, one with % and + invalid_client
 #   in_the_body: plain secret token, one with % and + token
+#   Authlib's server reads the secret that Authlib's client was given: False

@@ -2,13 +2,14 @@
 # gunicorn 27.0.1: of two servers of one user, gunicornc reaches the last, and then none.
 #
 # gunicorn opens a socket for its command gunicornc, at one path for each user of the system. A second
-# server, of another site or during an upgrade by SIGUSR2, takes the path over without a word: a
-# `worker remove` or `shutdown` that is meant for the first site goes to the second. When the second
-# ends, it removes the file, and the first one runs on without a socket: gunicornc says that it cannot
-# connect, as if nothing ran. Both logs say that the control socket listens. This affects anyone who
-# runs several sites as one user, as a container does, and scripts that change the number of workers.
-# Give each server its --control-socket, and gunicornc the same with -s; then both are reached. Our
-# middleware uses no control socket; the page on servers says what several gunicorns need.
+# server takes the path over without a word: a `worker remove` or `shutdown` that is meant for the
+# first site goes to the second. Whichever ends removes the file, and the other one runs on without a
+# socket: gunicornc says that it cannot connect, as if nothing ran. After an upgrade by SIGUSR2 this is
+# always so, since the old server ends after the new one has begun. All logs say that the control socket listens. This affects
+# anyone who runs several sites as one user, as a container does, and scripts that change the number of
+# workers. Several sites need a --control-socket each, and gunicornc the same with -s; after an upgrade
+# this does not help. Our middleware uses no control socket; the page on servers says what several
+# gunicorns need.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -87,7 +88,21 @@ apart = [reached(servers, "-s", path) for path in sockets.values()]
 for server, _ in servers.values():
     stop(server)
 print("with a --control-socket each:", *apart)
+
+old, port = start("old", "--pid", "server.pid")
+old.send_signal(signal.SIGUSR2)
+upgraded = Path("server.pid.2")
+while not upgraded.exists() or Path("old.log").read_text().count("Control socket listening") < 3:
+    time.sleep(0.1)
+new = int(upgraded.read_text())
+old.send_signal(signal.SIGQUIT)
+old.wait()
+after = reached({"old": (old, port)}), answers(port)
+os.kill(new, signal.SIGTERM)
+print("after an upgrade gunicornc reaches {}; the site answers: {}".format(*after))
 if seen != ["first", "second", "none"] or not runs or apart != ["first", "second"]:
+    raise SystemExit("the behaviour has changed")
+if after != ("none", True):
     raise SystemExit("the behaviour has changed")
 PYTHON
 # Seen:
@@ -95,3 +110,4 @@ PYTHON
 #   gunicornc reaches: at first first, then second, and then none
 #   at the end the first server answers requests: True
 #   with a --control-socket each: first second
+#   after an upgrade gunicornc reaches none; the site answers: True

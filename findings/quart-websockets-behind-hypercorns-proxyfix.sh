@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Quart 0.22.0 with hypercorn 0.18.0's ProxyFixMiddleware: each WebSocket over https is a 400.
 #
-# Behind a proxy with TLS, Quart's documentation says to wrap the app in hypercorn's
-# ProxyFixMiddleware. It writes the proxy's X-Forwarded-Proto into the scope as it is, so that a
+# Behind a proxy with TLS, hypercorn's documentation says to wrap the app in its
+# ProxyFixMiddleware. That writes the proxy's X-Forwarded-Proto into the scope as it is, so that a
 # WebSocket has the scheme https, where ASGI knows ws and wss. Quart takes every scheme but those two
 # for that of a page, finds no page at the WebSocket's path, and answers 400; pages work, and so do
 # WebSockets in development, where no proxy sends the header. Starlette 1.10.0 accepts the WebSocket,
