@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # gunicorn 27.0.1: of two servers of one user, gunicornc reaches the last, and then none.
 #
-# gunicorn opens a socket for its command gunicornc, at one path for each user of the system. A second
-# server takes the path over without a word: a `worker remove` or `shutdown` that is meant for the
-# first site goes to the second. Whichever ends removes the file, and the other one runs on without a
-# socket: gunicornc says that it cannot connect, as if nothing ran. After an upgrade by SIGUSR2 this is
-# always so, since the old server ends after the new one has begun. All logs say that the control socket listens. This affects
-# anyone who runs several sites as one user, as a container does, and scripts that change the number of
-# workers. Several sites need a --control-socket each, and gunicornc the same with -s; after an upgrade
-# this does not help. Our middleware uses no control socket; the page on servers says what several
-# gunicorns need.
+# gunicorn opens a socket for its command gunicornc, at one path for each user of the system. A
+# second server takes the path over without a word: a `worker remove` or `shutdown` that is meant
+# for the first site goes to the second. Whichever ends removes the file, and the other one runs on
+# without a socket: gunicornc says that it cannot connect, as if nothing ran. After an upgrade by
+# SIGUSR2 this is always so, since the old server ends after the new one has begun. All logs say
+# that the control socket listens. This affects anyone who runs several sites as one user, as a
+# container does, and scripts that change the number of workers. Several sites need a
+# --control-socket each, and gunicornc the same with -s; after an upgrade this does not help. Our
+# middleware uses no control socket; the page on servers says what several gunicorns need.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
