@@ -15,7 +15,11 @@ import pytest
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Response
 
-from tiktok_oauth_middleware import MemoryStore, TikTokOAuthWSGIMiddleware
+from tiktok_oauth_middleware import (
+    MemoryStore,
+    StoreError,
+    TikTokOAuthWSGIMiddleware,
+)
 from tiktok_oauth_middleware._oauth.webhook_delivery import (
     RETRIED_SECONDS,
 )
@@ -639,3 +643,62 @@ class TestRotation:
         world.tiktok.fail("token", error="invalid_client")
         assert world.browser().log_in().status_code == 502
         assert world.tiktok.count("token") == 1
+
+
+class TestDeath:
+    """A process dies while it handles a withdrawal; TikTok sends it again.
+
+    Here an exception ends the request instead of the process.
+    """
+
+    @pytest.fixture
+    def delivered(self, world, person):
+        """Sign the person in; return a function that delivers their withdrawal."""
+        world.browser().log_in()
+        world.clock.advance(3600)
+        body = withdrawal(world, person)
+
+        def deliver_again():
+            world.events.clear()
+            return deliver_body(world, body)
+
+        return deliver_again
+
+    def test_before_the_event(self, world, delivered, monkeypatch):
+        """The app gets the event of a withdrawal whose record is deleted already."""
+        service = world.middleware._core.service
+        emit = service.emit
+
+        async def dies(event, **given):
+            if event.name == "withdrawal":
+                message = "the process died"
+                raise StoreError(message)
+            await emit(event, **given)
+
+        monkeypatch.setattr(service, "emit", dies)
+        assert delivered() == 503
+        assert kept(world) is None
+        world.start()
+        assert delivered() == 200
+        assert names(world) == ["withdrawal"]
+        assert delivered() == 200
+        assert names(world) == []
+
+    def test_before_the_deletion(self, world, store, delivered, monkeypatch):
+        """A record that was not deleted is deleted by the repeated delivery."""
+        swap = store.compare_and_set
+
+        def dies(key, old, new, ttl):
+            if new is None and ":grant:" in key:
+                message = "the process died"
+                raise StoreError(message)
+            return swap(key, old, new, ttl)
+
+        monkeypatch.setattr(store, "compare_and_set", dies)
+        assert delivered() == 503
+        assert kept(world) is not None
+        monkeypatch.undo()
+        world.start()
+        assert delivered() == 200
+        assert names(world) == ["withdrawal"]
+        assert kept(world) is None

@@ -19,6 +19,7 @@ from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware.errors import StoreError
 
 from .attempts import Attempts
+from .deliveries import Deliveries
 from .denied_scopes import DeniedScopes
 from .lifetimes import Lifetimes
 from .notes import Notes
@@ -58,6 +59,7 @@ class Records:
         self.lifetimes = Lifetimes(settings, clock)
         self.notes = Notes(self.space, store)
         self.denied_scopes = DeniedScopes(self.notes, self._box)
+        self.deliveries = Deliveries(self.notes, self._box)
         self.attempts = Attempts(self.space, store)
 
     @cached_property

@@ -22,7 +22,7 @@ from tiktok_oauth_middleware._core.http import Request, Response
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._oauth import webhook_delivery
 from tiktok_oauth_middleware._session.endings import token_works
-from tiktok_oauth_middleware._session.notes import NOTE_SECONDS, note_name
+from tiktok_oauth_middleware._session.notes import note_name
 from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware._session.rows import swap_attempts
 from tiktok_oauth_middleware.errors import (
@@ -88,10 +88,10 @@ class Webhook:
             return json_response(error.status, {"error": error.code})
         # Marked afterwards: if the store fails in between, TikTok repeats the delivery.
         name = note_name("webhook", hashlib.sha256(body).hexdigest()[:32])
-        notes = self.service.records.notes
-        if not await notes.exists(name):
+        deliveries = self.service.records.deliveries
+        if not await deliveries.is_handled(name):
             try:
-                await self._handle(delivery)
+                await self._handle(delivery, name)
             except TikTokError as error:
                 # Nothing was decided, so the delivery is not marked, and TikTok repeats
                 # it.
@@ -99,16 +99,23 @@ class Webhook:
                 retry = [("retry-after", _REDELIVERY_SECONDS)]
                 unavailable = TikTokUnavailable.code
                 return json_response(503, {"error": unavailable}, retry)
-            await notes.mark(name, NOTE_SECONDS["webhook"])
+            await deliveries.finish(name)
         return json_response(200, {})
 
-    async def _handle(self, delivery: webhook_delivery.WebhookDelivery) -> None:
-        """Delete the record of a user who withdrew, and emit the event."""
+    async def _handle(
+        self, delivery: webhook_delivery.WebhookDelivery, note: str
+    ) -> None:
+        """Delete the record of a user who withdrew, and emit the event.
+
+        Args:
+            delivery: which webhook.
+            note: the name of its note.
+        """
         name: EventName = "webhook"
         user_id: str | None = None
         if delivery.event == webhook_delivery.REMOVED and delivery.open_id:
             name = "withdrawal"
-            user_id = await self._withdraw(delivery.open_id, delivery)
+            user_id = await self._withdraw(delivery.open_id, delivery, note)
             if user_id is None:
                 return
         details = {"event": delivery.event, "content": delivery.content}
@@ -122,9 +129,12 @@ class Webhook:
         await self.service.emit(event)
 
     async def _withdraw(
-        self, open_id: str, delivery: webhook_delivery.WebhookDelivery
+        self, open_id: str, delivery: webhook_delivery.WebhookDelivery, note: str
     ) -> str | None:
         """Delete the record of a user who withdrew; None if it stays.
+
+        If the process that handled the delivery died after it had deleted the record,
+        the result is the same.
 
         Returns:
             The user of the app to whom the account was connected, or "".
@@ -138,7 +148,10 @@ class Webhook:
         for _ in swap_attempts():
             stored = await self.service.records.load(named)
             if stored is None:
-                return None
+                begun = await self.service.records.deliveries.begun(note)
+                if begun:
+                    await self.service.connections.unlist(begun, named)
+                return begun
             is_withdrawn = await self._is_withdrawn(stored, delivery)
             user_id = stored.record.user_id
             if is_withdrawn is None:
@@ -150,6 +163,7 @@ class Webhook:
             if not is_withdrawn:
                 return None
             await self.service.records.denied_scopes.forget(named)
+            await self.service.records.deliveries.begin(note, user_id)
             # A record written since, usually by a login, was not examined.
             if await self.service.records.delete_or_find_gone(stored):
                 if user_id:
