@@ -37,6 +37,7 @@ from ..conftest import (
     make_settings,
     query_of,
 )
+from ..support.patience import HANGS
 from ..support.raw_requests import Visitors, a_scope, drive
 
 SESSION = "__Host-tiktok"
@@ -490,8 +491,9 @@ async def test_cancelled(settings, clock, tiktok, anyio_backend, interface):
         path = path.removeprefix("https://app.example.com")
         async with anyio.create_task_group() as group:
             group.start_soon(ask, path, query, cookies)
-            while not rows(world):
-                await anyio.lowlevel.checkpoint()
+            with anyio.fail_after(HANGS):
+                while not rows(world):
+                    await anyio.lowlevel.checkpoint()
             group.cancel_scope.cancel()
         location, again = await ask(path, query, cookies)
         assert location == TARGET
