@@ -36,8 +36,8 @@ def set_clock(stores: Any, seconds: float) -> None:
         store._clock = lambda: time.time() + seconds
 
 
-def is_free(store: Any) -> bool:
-    with store.lock("key", LONG) as is_held:
+def is_free(store: Any, key: str = "key") -> bool:
+    with store.lock(key, LONG) as is_held:
         return bool(is_held)
 
 
@@ -76,6 +76,27 @@ def test_end(stores: Any) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize("clock", [None, time.time, lambda: time.time() - YEAR])
+def test_sweep(clock: Any, tmp_path: Any) -> None:
+    """The row of a lock that was never released, and never taken again, is dropped."""
+    options = {"clock": clock} if clock else {}
+    memory = MemoryStore(**options)
+    sqlite = SQLiteStore(tmp_path / "store.sqlite3", **options)
+    for store in (memory, sqlite):
+        for number in range(5):
+            assert store.lock(f"key{number}", 0.01).__enter__()
+        with store.lock("held", LONG):
+            deadline = time.monotonic() + HANGS
+            while len(store.keys("")) > 1:
+                assert time.monotonic() < deadline
+                for _ in range(SWEEP_EVERY // 2):
+                    assert store.compare_and_set("row", None, b"value", LONG)
+                    assert store.compare_and_set("row", b"value", None, LONG)
+            assert store.keys("") == ["held:lock"]
+            assert not is_free(store, "held")
+    sqlite.close()
+
+
 def test_rows_expire_by_the_clock(stores: Any) -> None:
     """Rows that are no locks expire by the clock that was set."""
     one, other = stores
@@ -98,10 +119,11 @@ class TestRestart:
         yield set_to
         monkeypatch.undo()
 
-    def test_lock_of_before(self, tmp_path: Any, monotonic: Any) -> None:
+    @pytest.mark.parametrize("uptime", [100.0, 30 * 86400.0])
+    def test_lock_of_before(self, uptime: float, tmp_path: Any, monotonic: Any) -> None:
         """A lock from before the restart is free, so that no user waits for days."""
         path = tmp_path / "store.sqlite3"
-        monotonic(30 * 86400.0)
+        monotonic(uptime)
         store = SQLiteStore(path)
         assert store.lock("key", 2.5).__enter__()
         store.close()

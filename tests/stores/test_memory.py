@@ -136,7 +136,7 @@ def test_used_inside_a_write(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     store, found = MemoryStore(), []
 
-    def sweep(_: float) -> None:
+    def sweep() -> None:
         found.append(store.get("row"))
         found.append(store.keys(""))
         with pytest.raises(StoreError, match="signal"):

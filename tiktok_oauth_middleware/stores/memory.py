@@ -72,7 +72,7 @@ class MemoryStore:
         refuse_empty_swap(old, new)
         if not self._has_checked_workers:
             self.check_workers()
-        now = (self._lock_clock if is_lock_row(key) else self._clock)()
+        now = self._now(key)
         with self._lock:
             if self._is_writing:
                 message = "a signal's handler wrote to the store during another write"
@@ -82,7 +82,7 @@ class MemoryStore:
                 if self._find(key, now) != old:
                     return False
                 self._put(key, new, now + ttl)
-                self._sweep(self._clock())
+                self._sweep()
                 return True
             finally:
                 self._is_writing = False
@@ -141,14 +141,18 @@ class MemoryStore:
             self._values[key] = value
             self._expires[key] = expires
 
-    def _sweep(self, now: float) -> None:
+    def _now(self, key: str) -> float:
+        """Return the time by which a row expires."""
+        return self._lock_clock() if is_lock_row(key) else self._clock()
+
+    def _sweep(self) -> None:
         """Check the next few rows, in rotation, and drop expired ones."""
         looked_at = tuple(islice(self._round, _LOOKED_AT))
         if not looked_at:
             # A tuple of strings, which the garbage collector does not track either.
             self._round = iter(tuple(self._values))
         for key in looked_at:
-            if self._expires.get(key, 0) <= now:
+            if self._expires.get(key, 0) <= self._now(key):
                 self._put(key, None, 0)
 
     def after_fork(self) -> None:

@@ -16,6 +16,7 @@ users and hide the cause.
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import threading
@@ -49,7 +50,7 @@ from .sqlite_file import (
     open_file,
     raise_store_error,
 )
-from .swap_locks import SwapLock, clock_of_locks, is_lock_row
+from .swap_locks import LOCKS_START, SwapLock, clock_of_locks, is_lock_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -72,7 +73,9 @@ SET value = excluded.value, expires = excluded.expires WHERE entries.expires <= 
 """
 # A lock that ends later was taken before the host restarted.
 _TAKE = f"{_CREATE} OR entries.expires > ?"
-_LONGEST_LOCK = 600.0
+#: The longest lock that others may hold, in seconds; the package's own are leases of a
+#: few seconds.
+_LONGEST_LOCK = 60.0
 _REPLACE = """
 UPDATE entries SET value = ?, expires = ?
 WHERE key = ? AND CAST(value AS BLOB) = ? AND expires > ?
@@ -82,7 +85,7 @@ DELETE FROM entries WHERE key = ? AND CAST(value AS BLOB) = ? AND expires > ?
 """
 _SWEEP = """
 DELETE FROM entries
-WHERE key IN (SELECT key FROM entries WHERE expires <= ? LIMIT ?)
+WHERE key IN (SELECT key FROM entries WHERE expires > ? AND expires <= ? LIMIT ?)
 """
 
 
@@ -325,7 +328,10 @@ class SQLiteStore:
         # The swap has succeeded; an error of the sweep must not fail it, and a later
         # sweep drops the remaining rows.
         try:
-            handle.execute(_SWEEP, (self._clock(), SWEPT_ROWS)).close()
+            handle.execute(_SWEEP, (-math.inf, self._clock(), SWEPT_ROWS)).close()
+            if self._lock_clock is not self._clock:
+                now = self._lock_clock()
+                handle.execute(_SWEEP, (LOCKS_START, now, SWEPT_ROWS)).close()
         except sqlite3.Error as error:
             log.debug("expired rows were not swept: %s", error_name(error))
 

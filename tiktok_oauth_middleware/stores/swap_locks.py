@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 _LOCK = ":lock"
-#: Added to the monotonic clock, so that no sweep by the wall clock drops a lock's row:
-#: in seconds since 1970 it is the year 2242.
-_FAR = 2.0**33
+#: Added to the monotonic clock, so that a sweep by the wall clock drops no lock's row: in
+#: seconds since 1970 it is the year 2242. Rows that end later are locks.
+LOCKS_START = 2.0**33
 
 
 def clock_of_locks(clock: Callable[[], float]) -> Callable[[], float]:
@@ -35,7 +35,7 @@ def clock_of_locks(clock: Callable[[], float]) -> Callable[[], float]:
 
 
 def _steady_time() -> float:
-    return _FAR + time.monotonic()
+    return LOCKS_START + time.monotonic()
 
 
 def is_lock_row(key: str) -> bool:
