@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 _LOCK = ":lock"
-#: Added to the monotonic clock, so that a sweep by the wall clock drops no lock's row: in
-#: seconds since 1970 it is the year 2242. Rows that end later are locks.
+#: Added to the monotonic clock, so that a sweep by the wall clock drops no lock's row:
+#: in seconds since 1970 it is the year 2242. Rows that end later are locks.
 LOCKS_START = 2.0**33
 
 

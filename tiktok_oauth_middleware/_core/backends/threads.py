@@ -42,6 +42,9 @@ from .single_flight import InFlight, SharedCall
 _SIGNAL_SECONDS = 1.0
 #: What a call of the store may raise itself, and what signals raise.
 _NOT_KEPT = (Exception, KeyboardInterrupt, SystemExit, GeneratorExit)
+#: How many exceptions are kept during one piece of work: a store whose every call ends
+#: with one must not be called for ever.
+_MOST_KEPT = 5
 _NO_THREADS = frozenset({"uwsgi", "gevent", "eventlet"})
 
 
@@ -52,7 +55,9 @@ class _Interruption(threading.local):
     is_kept = False
     #: Whether that goes for calls of the store too, and not only of TikTok.
     is_final = False
+    #: The first that was kept, and how many were.
     error: BaseException | None = None
+    kept = 0
 
     def defer(self) -> None:
         """Let nothing interrupt this thread any more until the work is finished."""
@@ -67,8 +72,9 @@ class _Interruption(threading.local):
         greenlet, in any call that waits. Signals are deferred instead; a second one
         that raises has to take effect.
         """
-        if not self.is_final or isinstance(error, _NOT_KEPT):
+        if not self.is_final or self.kept == _MOST_KEPT or isinstance(error, _NOT_KEPT):
             return False
+        self.kept += 1
         self.error = self.error or error
         return True
 
@@ -158,7 +164,7 @@ class ThreadBackend:
             yield
             return
         interruption.is_kept, interruption.error = True, None
-        interruption.is_final = is_final
+        interruption.is_final, interruption.kept = is_final, 0
         try:
             yield
         finally:

@@ -417,6 +417,39 @@ class TestRunAll:
         assert done == [1, 1]
 
 
+class EndsEachCall(MemoryStore):
+    """A store whose every call ends with an exception like gevent's timeouts."""
+
+    calls = 0
+
+    def get(self, *args):
+        return self._end()
+
+    def compare_and_set(self, *args):
+        return self._end()
+
+    def _end(self):
+        self.calls += 1
+        # An endless loop ends here, since these are not kept.
+        raise (GreenletEndedError if self.calls < 100 else SystemExit)
+
+
+class GreenletEndedError(BaseException):
+    """What gevent raises in a greenlet."""
+
+
+@pytest.mark.parametrize("method", ["get", "compare_and_set"])
+def test_store_that_never_returns(method):
+    """A call that is interrupted each time is given up, and its exception raised."""
+    backend, store = ThreadBackend(), EndsEachCall()
+    call = getattr(backend.adapt_store(store), method)
+    args = ("key", None, b"value", 1)[: 1 if method == "get" else 4]
+    for calls in (6, 12):  # each piece of work counts its own
+        with pytest.raises(GreenletEndedError):
+            run(backend.shielded(lambda: call(*args)))
+        assert store.calls == calls
+
+
 class TestInterruptedStart:
     """Ctrl-C comes inside `Thread.start`, when the new thread runs already."""
 
