@@ -32,7 +32,7 @@ _LONGEST_DATE = 40
 _LONGEST_EXCERPT = 80
 #: How much of it is searched for secrets first, which may go on after the excerpt.
 _SEARCHED = 8192
-_MAY_HOLD_TOKENS = re.compile(r"token|\b(act|rft)\.|\x00", re.IGNORECASE)
+_MAY_HOLD_TOKENS = re.compile(r"token|(?<![a-z])(act|rft)(\.|%2e)|\x00", re.IGNORECASE)
 #: TikTok's names for the code of an error, its text and its log_id, the most reliable
 #: first.
 _CODES = ("error", "code", "error_code", "err_code", "errCode")

@@ -58,17 +58,9 @@ class Notes:
         """Return a note's key in the store."""
         return row_key(self._space, "used", name)
 
-    async def exists(self, name: str) -> bool:
-        """Whether there is a note of this name."""
-        return await self.read(name) is not None
-
     async def read(self, name: str) -> bytes | None:
         """Return a note, or None if there is none."""
         return await self._store.get(self.key(name))
-
-    async def mark(self, name: str, seconds: float) -> bool:
-        """Write an empty note; False if there was one."""
-        return await self.swap(name, None, b"1", seconds)
 
     async def create_many(self, notes: Sequence[tuple[str, bytes, float]]) -> int:
         """Write notes that do not exist yet; return how many were written.

@@ -223,15 +223,17 @@ class Refresh(Part):
 
     @contextlib.asynccontextmanager
     async def held_off(self, record_id: str, wait: float) -> AsyncIterator[KeepLock]:
-        """Let no other caller refresh a user's token inside the block.
+        """Hold the store's lock in the block, so that no other caller refreshes.
+
+        Without it, if a refresh does not end, the block is entered after the wait.
 
         Args:
-            record_id: the user's.
+            record_id: of the user whose tokens are meant.
             wait: how long to wait for the end of a refresh, in seconds.
 
         Yields:
             A function that extends the store's lock, to be called just before TikTok is
-            asked; False if the lock was not free in time, or is lost.
+            asked; it returns False if the lock was not free in time, or is lost.
 
         Raises:
             StoreError: the store failed, before the block.
