@@ -242,9 +242,13 @@ def test_nothing_is_prepared_under_a_name(
 
 @pytest.mark.parametrize("size", [0, 5])
 def test_asyncpg_takes_the_size_of_its_cache(postgresql: Server, size: int) -> None:
-    """The size is a number in the URL's text, and so are other options."""
+    """The size is a number in the URL's text; a time, which asyncpg reads itself, may be
+    a fraction.
+    """
     table = table_with_a_row(postgresql)
-    url = f"{postgresql.url('asyncpg')}?statement_cache_size={size}&command_timeout=60"
+    url = (
+        f"{postgresql.url('asyncpg')}?statement_cache_size={size}&command_timeout=60.5"
+    )
     store = SQLStore(url, table=table)
 
     async def use() -> Any:

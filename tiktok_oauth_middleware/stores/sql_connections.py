@@ -31,14 +31,13 @@ _DATABASES = ("postgresql", "mysql", "mariadb", "sqlite")
 #: the statement would keep waiting for a lock, with its connection, up to the server's
 #: limit. MySQL can limit SELECT only; to MySQL the second half is a comment.
 _LIMIT_BY_MARIADB = "SET autocommit = 1 /*M!100101 , max_statement_time = {:g} */"
-#: Options of psycopg and asyncpg that must be numbers, which SQLAlchemy passes as text.
+#: Options of psycopg and asyncpg that must be whole numbers; SQLAlchemy passes text.
 _NUMBERS = frozenset(
     {
         "prepare_threshold",
         "statement_cache_size",
         "max_cached_statement_lifetime",
         "max_cacheable_statement_size",
-        "command_timeout",
     }
 )
 #: Names of SQLite's databases in memory; each connection has a separate one.
