@@ -99,7 +99,8 @@ class TikTokOAuthMiddleware:
         Args:
             app: any ASGI app.
             settings: checked when they were built.
-            store: used instead of the one that the settings name.
+            store: used instead of the one that the settings name. The middleware does
+                not close it.
             on_event: called with each event; plain or ``async def``.
             transport: a transport of httpx2, used instead of the network in tests.
             clock: returns seconds since 1970; used for every time.

@@ -67,6 +67,8 @@ class TikTokTokens:
     ) -> None:
         """Take the settings and store of the web app; nothing is opened yet.
 
+        `close` closes the store that the settings name, but not a `store` given here.
+
         Raises:
             ConfigurationError: `settings` is not a `TikTokSettings`, `store` is not a
                 store, or `on_event` or `clock` is not a function.

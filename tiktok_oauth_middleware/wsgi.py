@@ -91,7 +91,8 @@ class TikTokOAuthWSGIMiddleware:
         Args:
             app: any WSGI app.
             settings: checked when they were built.
-            store: used instead of the one that the settings name.
+            store: used instead of the one that the settings name. The middleware does
+                not close it.
             on_event: called with each event; a plain function.
             transport: a transport of httpx2, used instead of the network in tests.
             clock: returns seconds since 1970; used for every time.

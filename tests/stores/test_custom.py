@@ -15,6 +15,8 @@ from ..conftest import ORIGIN, make_settings, starlette_app
 from ..support.recipes import run
 
 pytest.importorskip("sqlalchemy", reason="sqlalchemy is not installed")
+pytest.importorskip("pymysql", reason="PyMySQL is not installed")
+pytest.importorskip("psycopg", reason="psycopg is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +66,30 @@ class TestSQLStore(StoreContract):
         with store.engine.connect() as connection:
             found = connection.exec_driver_sql("select value from tiktok_rows").all()
         assert found == [(b"young",)]
+
+
+class TestSQLStoreOnServers(StoreContract):
+    @pytest.fixture(params=["mysql+pymysql", "mariadb+pymysql", "postgresql+psycopg"])
+    def url(self, request):
+        """A server's address; SQLAlchemy has two names for MariaDB's."""
+        kind, driver = request.param.split("+")
+        is_mariadb = driver == "pymysql"
+        server = request.getfixturevalue("mariadb" if is_mariadb else kind)
+        address = server.url(driver).partition("://")[2]
+        return f"{request.param}://{address}"
+
+    @pytest.fixture
+    def tick(self, clock):
+        return clock.advance
+
+    @pytest.fixture
+    def store(self, recipe, clock, url):
+        store = recipe["SQLStore"](url, clock)
+        recipe["rows"].metadata.create_all(store.engine)
+        yield store
+        recipe["rows"].metadata.drop_all(store.engine)
+        store.close()
+
+    @pytest.fixture
+    def failing_store(self, recipe):
+        return recipe["SQLStore"]("mariadb+pymysql://app@127.0.0.1:1/app")
