@@ -25,7 +25,15 @@ from tiktok_oauth_middleware import (
 from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.provider import Person
 
-from ..conftest import API, LOGIN, ORIGIN, PAGE, flask_app, starlette_app
+from ..conftest import (
+    API,
+    LOGIN,
+    ORIGIN,
+    PAGE,
+    flask_app,
+    make_settings,
+    starlette_app,
+)
 from ..support.patience import HANGS
 
 USERS = 50
@@ -55,6 +63,12 @@ class Owners(FakeTikTok):
             if "access_token" in answer:
                 self.owners[answer["access_token"]] = answer["open_id"]
         return reply
+
+
+@pytest.fixture
+def settings():
+    """Return settings with a minute for TikTok, since fifty threads share a machine."""
+    return make_settings(timeout=60)
 
 
 @pytest.fixture
