@@ -9,6 +9,8 @@ from importlib.util import find_spec
 
 import pytest
 
+from ..support.patience import HANGS
+
 # Not imported: below gevent the middleware starts no threads, which other tests need.
 if find_spec("gevent") is None:
     pytest.skip("gevent is not installed", allow_module_level=True)
@@ -26,7 +28,9 @@ def url(request):
 def run(*arguments):
     patched = [sys.executable, "-m", "gevent.monkey", "--module"]
     command = [*patched, "tests.support.ended_greenlets", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=HANGS, check=False
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -12,11 +12,10 @@ import pytest
 
 from ..support.patience import HANGS
 from ..support.ports import free_port
-from ..support.processes import in_child
 from .databases import MariaDB, PostgreSQL, Server, running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 PASSWORD = "correct-horse-battery-staple"
 
@@ -88,9 +87,3 @@ def postgresql() -> Iterator[Server]:
 def mariadb() -> Iterator[Server]:
     """Return a MariaDB that runs for the whole session."""
     yield from running(MariaDB)
-
-
-@pytest.fixture
-def in_a_child() -> Callable[[Callable[[], object]], str]:
-    """Return what runs work in a forked child and returns the text of its result."""
-    return in_child

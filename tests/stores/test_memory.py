@@ -16,6 +16,7 @@ from tiktok_oauth_middleware.errors import StoreError
 from tiktok_oauth_middleware.stores import MemoryStore
 
 from ..support.patience import HANGS
+from ..support.processes import in_child
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +82,7 @@ def test_rows_need_little_memory_and_no_tracked_objects() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
-def test_a_child_warns_once(in_a_child: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_child_warns_once(caplog: pytest.LogCaptureFixture) -> None:
     """A forked child warns at its first use that it does not share users."""
     store = MemoryStore()
     store.get("row")
@@ -92,7 +93,7 @@ def test_a_child_warns_once(in_a_child: Any, caplog: pytest.LogCaptureFixture) -
         store.compare_and_set("row", None, b"value", 60)
         return [record.getMessage() for record in caplog.records]
 
-    report = in_a_child(use)
+    report = in_child(use)
     assert report.count("every worker would have its own users") == 1
     assert "forked" in report
 

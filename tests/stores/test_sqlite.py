@@ -23,7 +23,7 @@ from tiktok_oauth_middleware.errors import StoreError
 from tiktok_oauth_middleware.stores import sqlite as module
 
 from ..support.patience import HANGS
-from ..support.processes import forks
+from ..support.processes import forks, in_child
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -530,7 +530,7 @@ def test_a_failing_release_hides_no_error(
 
 
 @forks
-def test_a_read_only_file_is_an_error(in_a_child: Any) -> None:
+def test_a_read_only_file_is_an_error() -> None:
     """If nothing may be written, swaps are errors and the file stays unchanged."""
     with tempfile.TemporaryDirectory() as home:  # all users may enter its parents
         path = Path(home) / "store.sqlite3"
@@ -548,7 +548,7 @@ def test_a_read_only_file_is_an_error(in_a_child: Any) -> None:
             except StoreError as error:
                 return f"StoreError: {error}"
 
-        assert in_a_child(swap).startswith("StoreError: SQLite could not ")
+        assert in_child(swap).startswith("StoreError: SQLite could not ")
         assert store.get("row") == b"value"
         store.close()
 
@@ -576,9 +576,7 @@ def test_a_store_that_is_collected_closes_its_connections(
 
 
 @forks
-def test_a_child_leaves_its_parents_connections_alone(
-    in_a_child: Any, store: SQLiteStore
-) -> None:
+def test_a_child_leaves_its_parents_connections_alone(store: SQLiteStore) -> None:
     """A forked child opens its own connection, and closes none of its parent's."""
     store.compare_and_set("row", None, b"parent", 60)
     here, entered, leave = store._local.connection, threading.Event(), threading.Event()
@@ -603,7 +601,7 @@ def test_a_child_leaves_its_parents_connections_alone(
         return seen, swapped, inherited, theirs[0] in module._parents
 
     # The other thread's connection is kept; the forking thread's is in `here`.
-    assert in_a_child(use) == "(b'parent', True, (1,), True)"
+    assert in_child(use) == "(b'parent', True, (1,), True)"
     assert store.get("row") == b"child"
     assert store.compare_and_set("row", b"child", b"parent again", 60) is True
     leave.set()
@@ -611,12 +609,10 @@ def test_a_child_leaves_its_parents_connections_alone(
 
 
 @forks
-def test_a_child_does_not_wait_for_its_parents_lock(
-    in_a_child: Any, store: SQLiteStore
-) -> None:
+def test_a_child_does_not_wait_for_its_parents_lock(store: SQLiteStore) -> None:
     """A child that is forked while its parent opens a file can open the file itself."""
     with SQLiteStore._opening:
-        assert in_a_child(lambda: store.get("row")) == "None"
+        assert in_child(lambda: store.get("row")) == "None"
 
 
 COUNT = """

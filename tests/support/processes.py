@@ -15,6 +15,8 @@ from collections.abc import Callable
 
 import pytest
 
+from .patience import HANGS
+
 #: For tests that fork, which newer Pythons warn of in a process with threads.
 forks = pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 
@@ -52,7 +54,7 @@ def in_child(work: Callable[[], object]) -> str:
     if child == 0:
         try:
             # A child that hangs must not hang the tests.
-            threading.Timer(20, os._exit, [1]).start()
+            threading.Timer(HANGS, os._exit, [1]).start()
             os.write(write, str(work()).encode())
         except BaseException as error:
             os.write(write, repr(error).encode())

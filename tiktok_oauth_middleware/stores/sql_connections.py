@@ -58,7 +58,7 @@ class ProcessConnections(BlockingDatabaseConnections):
     async def execute(
         self, statement: Statement, values: Mapping[str, object]
     ) -> Result:
-        from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+        from sqlalchemy.exc import IntegrityError
 
         try:
             with self.engine.connect() as connection:
@@ -68,18 +68,16 @@ class ProcessConnections(BlockingDatabaseConnections):
                 return (found.fetchall() if found.returns_rows else ()), found.rowcount
         except IntegrityError:
             return (), 0
-        except (SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
+        except _errors_of(self.engine) as error:
             if _is_lost(error, self.engine.dialect):
                 self.engine.dispose()
             raise _execution_error(error, self.engine.dialect) from error
 
     async def create(self, table: Table) -> bool:
-        from sqlalchemy.exc import SQLAlchemyError
-
         try:
             with self.engine.connect() as connection:
                 return _create_if_missing(connection, table)
-        except (SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
+        except _errors_of(self.engine) as error:
             raise store_error("create the table", driver_error(error)) from error
 
     def close(self) -> None:
@@ -98,7 +96,7 @@ class LoopConnections:
     ) -> Result:
         import asyncio
 
-        from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+        from sqlalchemy.exc import IntegrityError
 
         try:
             async with (
@@ -111,7 +109,7 @@ class LoopConnections:
                 return (found.fetchall() if found.returns_rows else ()), found.rowcount
         except IntegrityError:
             return (), 0
-        except (SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
+        except _errors_of(self.engine) as error:
             if _is_lost(error, self.engine.dialect):
                 await self.engine.dispose()
             raise _execution_error(error, self.engine.dialect) from error
@@ -119,16 +117,10 @@ class LoopConnections:
             raise ExecutionError(error) from error
 
     async def create(self, table: Table) -> bool:
-        from sqlalchemy.exc import SQLAlchemyError
-
         try:
             async with self.engine.connect() as connection:
                 return bool(await connection.run_sync(_create_if_missing, table))
-        except (
-            SQLAlchemyError,
-            OSError,
-            self.engine.dialect.loaded_dbapi.Error,
-        ) as error:
+        except (*_errors_of(self.engine), OSError) as error:
             raise store_error("create the table", driver_error(error)) from error
 
     async def sleep(self, seconds: float) -> None:
@@ -165,6 +157,13 @@ def driver_error(error: BaseException) -> BaseException:
     return getattr(error, "orig", None) or error
 
 
+def _errors_of(engine: Engine | AsyncEngine) -> tuple[type[Exception], type[Exception]]:
+    """Return SQLAlchemy's exceptions, and the driver's, which it may not wrap."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return SQLAlchemyError, engine.dialect.loaded_dbapi.Error
+
+
 def _is_lost(error: Exception, dialect: Any) -> bool:
     """Whether the engine's other connections must be dropped, too.
 
@@ -173,10 +172,9 @@ def _is_lost(error: Exception, dialect: Any) -> bool:
     first set to AUTOCOMMIT, whose errors are the driver's.
     """
     cause = driver_error(error)
-    is_drivers = cause is error
-    return needs_new_connection(cause) or (
-        is_drivers and bool(dialect.is_disconnect(cause, None, None))
-    )
+    if needs_new_connection(cause):
+        return True
+    return cause is error and bool(dialect.is_disconnect(cause, None, None))
 
 
 def _execution_error(error: Exception, dialect: Any) -> ExecutionError:
