@@ -37,6 +37,8 @@ def write(measured: Mapping[str, Sequence[Row]], folder: Path) -> None:
     page = folder / "evidence" / "performance.md"
     text = page.read_text()
     for group, rows in measured.items():
+        if not rows:  # a program is not installed: keep what was measured before
+            continue
         text = _between(text, group, f"{_measured()}\n\n{table(rows)}")
     text = _between(text, "machine", _machine())
     page.write_text(text)

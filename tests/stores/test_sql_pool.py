@@ -15,7 +15,7 @@ from tiktok_oauth_middleware.stores.sql import SQLStore
 
 from ..support.patience import HANGS
 from .databases import MariaDB, Server, locked, wait_until
-from .sql_stores import Watched, kept, made, some_table
+from .sql_stores import Watched, made, some_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -215,28 +215,6 @@ def test_only_the_servers_answer_leaves_a_connection_in_use(
     with pytest.raises(StoreError):
         store.get("row")
     assert bool(pool._idle._kept) is is_kept
-    store.close()
-
-
-def prepared(store: SQLStore) -> list[str]:
-    """Return the statements that the store's one connection has prepared."""
-    query = "SELECT name FROM pg_prepared_statements"
-    return [name for (name,) in kept(store).execute(query).fetchall()]
-
-
-@pytest.mark.parametrize(("query", "names"), [("", 0), ("?prepare_threshold=2", 1)])
-def test_nothing_is_prepared_under_a_name(
-    postgresql: Server, query: str, names: int
-) -> None:
-    """PgBouncer may send a transaction to a connection that another client prepared.
-
-    There, the same name may be that of another statement. Without a pooler the URL can
-    permit names.
-    """
-    store = made(postgresql.url("psycopg") + query)
-    for _ in range(10):
-        assert store.get("missing") is None
-    assert len(prepared(store)) == names
     store.close()
 
 

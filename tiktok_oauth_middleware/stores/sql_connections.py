@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections.abc import Mapping
@@ -40,6 +41,8 @@ _NUMBERS = frozenset(
         "max_cacheable_statement_size",
     }
 )
+#: After how many executions psycopg prepares a statement, if it may: its own default.
+_PREPARE_THRESHOLD = 5
 #: Names of SQLite's databases in memory; each connection has a separate one.
 _IN_MEMORY = (None, "", ":memory:")
 
@@ -281,8 +284,10 @@ class ConnectionSource:
 
         is_pooled = self.dialect.name != "sqlite" or _is_in_a_file(self._url)
         options = self._options(in_loop=False, is_pooled=is_pooled)
+        engine = create_engine(self._url, **options)
+        self._prepare_if_direct(engine)
         kind = PooledConnections if is_pooled else ProcessConnections
-        return kind(create_engine(self._url, **options), self._timeout)
+        return kind(engine, self._timeout)
 
     def loop_connections(self) -> LoopConnections:
         """Return the running event loop's connections."""
@@ -308,8 +313,18 @@ class ConnectionSource:
 
         is_pooled = self.dialect.driver in LOOP_DRIVERS
         options = self._options(in_loop=True, is_pooled=is_pooled)
+        engine = create_async_engine(self._url, **options)
+        self._prepare_if_direct(engine.sync_engine)
         kind = PooledLoopConnections if is_pooled else LoopConnections
-        return kind(create_async_engine(self._url, **options), self._timeout)
+        return kind(engine, self._timeout)
+
+    def _prepare_if_direct(self, engine: Engine) -> None:
+        """Let psycopg prepare statements where no pooler is in between."""
+        from sqlalchemy import event
+
+        is_given = "prepare_threshold" in self._numbers
+        if self.dialect.driver == "psycopg" and not is_given:
+            event.listen(engine, "connect", _prepare_if_direct)
 
     def _options(self, *, in_loop: bool, is_pooled: bool) -> dict[str, Any]:
         """Return an engine's options: one round trip for each statement."""
@@ -345,6 +360,23 @@ class ConnectionSource:
                 await connections.close()
         finally:
             self.close()
+
+
+def _prepare_if_direct(connection: Any, record: Any) -> None:
+    """Let psycopg prepare statements on a new connection unless a pooler is in between.
+
+    A pooler may send each transaction to another of its connections to the server,
+    where a statement that was prepared under the same name may be another one. A client
+    is told the process at the server when it connects, but a pooler has none to name.
+    """
+    driver = record.driver_connection
+    cursor = connection.cursor()
+    # If the connection fails, the statement for which it was made reports that.
+    with contextlib.suppress(driver.OperationalError):
+        cursor.execute("SELECT pg_backend_pid()")
+        if cursor.fetchone() == (driver.info.backend_pid,):
+            driver.prepare_threshold = _PREPARE_THRESHOLD
+    cursor.close()
 
 
 def _numbers_in(url: Any) -> dict[str, int]:
@@ -394,9 +426,7 @@ def _timeout_arguments(
         # libpq's shortest timeout for a connection is two seconds.
         given: dict[str, Any] = {"connect_timeout": max(2, whole)}
         if driver == "psycopg":
-            # PgBouncer gives each transaction any of its connections to the server. A
-            # statement that was prepared there under the same name may be another one.
-            given["prepare_threshold"] = None
+            given["prepare_threshold"] = None  # before `_prepare_if_direct`
         if not in_loop:
             given["options"] = f"-c statement_timeout={milliseconds}"
             given["tcp_user_timeout"] = milliseconds

@@ -1,0 +1,154 @@
+"""SQLStore behind a PgBouncer, which gives a transaction any connection to the server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tiktok_oauth_middleware.stores.sql import SQLStore
+
+from ..support.patience import HANGS
+from ..support.ports import free_port
+from .sql_stores import kept, made
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .databases import Server
+
+PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+#: More than psycopg executes before it prepares a statement.
+CALLS = 12
+
+
+@pytest.fixture(scope="module")
+def pooler(
+    postgresql: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Return the URL of a PgBouncer with two connections to the server."""
+    if PROGRAM is None:
+        pytest.skip("PgBouncer is not installed")
+    port = free_port()
+    settings: Path = tmp_path_factory.mktemp("pgbouncer") / "settings.ini"
+    address = postgresql.url().rpartition("@")[2].partition("/")[0]
+    settings.write_text(
+        "[databases]\n"
+        f"postgres = host=127.0.0.1 port={address.partition(':')[2]} user=tests\n"
+        "[pgbouncer]\n"
+        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        "auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\n"
+        "ignore_startup_parameters = options\n"
+    )
+    # As root it reads its settings and then becomes another user.
+    user = ["-u", "nobody"] if os.geteuid() == 0 else []
+    process = subprocess.Popen([PROGRAM, "-q", *user, str(settings)])
+    deadline = time.monotonic() + HANGS
+    while True:
+        assert process.poll() is None, "PgBouncer does not start"
+        assert time.monotonic() < deadline, "PgBouncer does not answer"
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            break
+        except OSError:
+            time.sleep(0.05)
+    yield postgresql.url("psycopg").replace(address, f"127.0.0.1:{port}")
+    process.kill()
+    process.wait()
+
+
+def prepares(store: SQLStore) -> int | None:
+    """Return after how many executions the store's one connection prepares."""
+    number: int | None = kept(store).prepare_threshold
+    return number
+
+
+def names(store: SQLStore) -> list[Any]:
+    """Return the names of the statements that the store's one connection prepared."""
+    query = "SELECT name FROM pg_prepared_statements"
+    rows: list[Any] = kept(store).execute(query).fetchall()
+    return rows
+
+
+def read(store: SQLStore) -> None:
+    for _ in range(CALLS):
+        assert store.get("missing") is None
+
+
+def in_loop(store: SQLStore) -> int | None:
+    """Read in an event loop; return after how many executions that prepares."""
+
+    async def use() -> Any:
+        for _ in range(CALLS):
+            assert await store.aget("missing") is None
+        [(connection, _)] = store._source.loop_connections()._idle._kept  # type: ignore[attr-defined]
+        found = connection.driver_connection.prepare_threshold
+        await store.aclose()
+        return found
+
+    number: int | None = asyncio.run(use())
+    return number
+
+
+def test_nothing_is_prepared(pooler: str) -> None:
+    """The same name may be another client's statement on another connection."""
+    store = made(pooler)
+    read(store)
+    assert prepares(store) is None
+    assert names(store) == []
+    assert in_loop(store) is None
+    store.close()
+
+
+def test_callers_at_once(pooler: str) -> None:
+    """Each caller's statements are its own, on whichever connection they run."""
+    stores = [made(pooler) for _ in range(4)]
+
+    def use(number: int) -> bool:
+        store = stores[number % len(stores)]
+        key, value = f"row{number}", b"%d" % number
+        assert store.compare_and_set(key, None, value, 600)
+        for _ in range(CALLS):
+            assert store.get(key) == value
+            assert store.compare_and_set(key, value, value, 600)
+        return store.compare_and_set(key, value, None, 0)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(use, range(16), timeout=HANGS))
+    for store in stores:
+        store.close()
+
+
+def test_without_it_a_statement_is_prepared(postgresql: Server) -> None:
+    """A read then takes half of the time."""
+    store = made(postgresql.url("psycopg"))
+    read(store)
+    assert len(names(store)) == 1
+    assert prepares(store) == 5
+    assert in_loop(store) == 5
+    store.close()
+
+
+@pytest.mark.parametrize(("number", "expected"), [(2, 1), (99, 0)])
+def test_the_url_decides(number: int, expected: int, postgresql: Server) -> None:
+    store = made(f"{postgresql.url('psycopg')}?prepare_threshold={number}")
+    read(store)
+    assert len(names(store)) == expected
+    assert in_loop(store) == number
+    store.close()
+
+
+def test_no_transaction_stays_open(postgresql: Server) -> None:
+    """The question whether a pooler is in between ends with its answer."""
+    store = made(postgresql.url("psycopg"))
+    read(store)
+    assert kept(store).info.transaction_status.name == "IDLE"
+    store.close()
