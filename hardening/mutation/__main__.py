@@ -55,6 +55,13 @@ _CONNECT = [
     "flows/test_ended_access.py",
     "integrations/django_project/test_connecting.py",
 ]
+_REFRESH = [
+    "unit/_session/test_refresh.py",
+    "flows/test_refresh.py",
+    "flows/test_refresh_rules.py",
+    "flows/test_outages.py",
+    "flows/test_events.py",
+]
 _WEBHOOK = [
     "flows/test_webhooks.py",
     "flows/test_ended_access.py",
@@ -122,13 +129,9 @@ TESTS = {
         "flows/test_refresh_rules.py",
         "flows/test_sweeps.py",
     ],
-    "_session.refresh": [
-        "unit/_session/test_refresh.py",
-        "flows/test_refresh.py",
-        "flows/test_refresh_rules.py",
-        "flows/test_outages.py",
-        "flows/test_events.py",
-    ],
+    "_session.refresh": _REFRESH,
+    "_session.refresh_lock": [*_REFRESH, "flows/test_takeover.py"],
+    "_session.refresh_request": _REFRESH,
 }
 #: How a module is named on the command line.
 SHORT = {module.rpartition(".")[2]: module for module in TESTS}

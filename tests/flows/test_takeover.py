@@ -413,7 +413,7 @@ def test_lock_lost_before_the_call(clock):
         clock.advance(LIFE - 100)
         store.is_slow = True
         patched.setattr(
-            "tiktok_oauth_middleware._session.refresh.time.monotonic", watch
+            "tiktok_oauth_middleware._session.refresh_lock.time.monotonic", watch
         )
         assert client.get("/").json()[0] is True
         assert fake.count("token", grant_type="refresh_token") == 0

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tiktok_oauth_middleware._session.backoff import Backoff
-from tiktok_oauth_middleware._session.refresh import _BACKOFF
+from tiktok_oauth_middleware._session.refresh_request import _BACKOFF
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tiktok_oauth_middleware._core.leases import LEASE_SECONDS, RENEW_SECONDS
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._core.store_adapter import LockHandle
 from tiktok_oauth_middleware._oauth.token_response import TokenResponse
-from tiktok_oauth_middleware._session import refresh as refresh_module
+from tiktok_oauth_middleware._session import refresh_request
 from tiktok_oauth_middleware._session.due import Demand, fingerprint
 from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware._session.refresh import _POLL_SECONDS
@@ -96,7 +96,7 @@ class TestRenewed:
         """
         clock.now += 50.7
         now = int(clock.now)
-        assert refresh._renewed(record, answer()) == record._replace(
+        assert refresh._request._renewed(record, answer()) == record._replace(
             access_token=Secret("act.new"),
             refresh_token=Secret("rft.new"),
             issued_at=now,
@@ -119,7 +119,7 @@ class TestRenewed:
         """The stored expiry is that of the stored refresh token, as far as TikTok names
         it.
         """
-        renewed = refresh._renewed(
+        renewed = refresh._request._renewed(
             record, answer(refresh_token=token, refresh_expires_in=life)
         )
         assert renewed.refresh_token == (token or "rft.old")
@@ -133,7 +133,7 @@ class TestRenewed:
     )
     def test_no_loop(self, refresh, clock, record, life, waits):
         """A token that lives less than two seconds is not renewed again at once."""
-        renewed = refresh._renewed(record, answer(expires_in=life))
+        renewed = refresh._request._renewed(record, answer(expires_in=life))
         assert renewed.retry_at == (int(clock()) + 1 if waits else 0)
 
     @pytest.mark.parametrize(
@@ -148,7 +148,9 @@ class TestRenewed:
     def test_scopes(self, refresh, record, caplog, scopes, kept, warned):
         """Fewer scopes apply at once; additional ones are logged, and not granted."""
         with caplog.at_level(logging.WARNING, "tiktok_oauth_middleware"):
-            assert refresh._renewed(record, answer(scopes=scopes)).scopes == kept
+            assert (
+                refresh._request._renewed(record, answer(scopes=scopes)).scopes == kept
+            )
         assert ("more scopes" in caplog.text) is warned
 
 
@@ -194,7 +196,7 @@ class TestTogether:
         async def client():
             return report
 
-        core.service.refresh._client = client
+        core.service.refresh._request._client = client
         run(core.service.records.create("id", record._replace(retry_at=0)))
         return core
 
@@ -320,7 +322,7 @@ class TestTogether:
 
     def test_write_that_never_takes_place(self, core, clock, report, monkeypatch):
         """If each swap of the record fails, the refresh ends with a StoreError."""
-        monkeypatch.setattr(refresh_module, "_WRITE_SECONDS", 0)
+        monkeypatch.setattr(refresh_request, "_WRITE_SECONDS", 0)
         versioned, errors = kept_in(core), []
         clock.now = float(versioned.record.expires_at)
 
@@ -368,7 +370,9 @@ class TestTogether:
             slept.append(seconds)
             if len(slept) == 3:  # the other process has done it
                 versioned = kept_in(core)
-                renewed = core.service.refresh._renewed(versioned.record, answer())
+                renewed = core.service.refresh._request._renewed(
+                    versioned.record, answer()
+                )
                 await core.service.records.replace(versioned, renewed)
 
         core.service.records.lock, core._backend.sleep = lock, sleep
@@ -585,7 +589,9 @@ class TestMeanwhile:
         named = record_id(world.settings.client_key, world.tiktok.people[0].open_id)
         versioned = run(core.service.records.load(named))
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("tiktok_oauth_middleware._session.refresh.time", watch)
+            patched.setattr(
+                "tiktok_oauth_middleware._session.refresh_request.time", watch
+            )
             with pytest.raises(StoreError):
                 run(core.service.refresh.fresh(versioned))
         # Pauses double from 0.05 s to a second; the last try begins within twelve
@@ -601,7 +607,9 @@ class TestMeanwhile:
         writing it may take, and the first try failed.
         """
         watch = Watch()
-        monkeypatch.setattr("tiktok_oauth_middleware._session.refresh.time", watch)
+        monkeypatch.setattr(
+            "tiktok_oauth_middleware._session.refresh_request.time", watch
+        )
 
         def suspend():
             if hindrance == "outage":
