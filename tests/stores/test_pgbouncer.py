@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tiktok_oauth_middleware.errors import StoreError
 from tiktok_oauth_middleware.stores.sql import SQLStore
 
 from ..support.patience import HANGS
@@ -125,6 +126,39 @@ def test_callers_at_once(pooler: str) -> None:
         assert all(threads.map(use, range(16), timeout=HANGS))
     for store in stores:
         store.close()
+
+
+def test_tasks_at_once_through_asyncpg(pooler: str) -> None:
+    """With the option that the documentation names, no statement is mixed up."""
+    table = made(pooler).table.name
+    url = pooler.replace("psycopg", "asyncpg") + "?statement_cache_size=0"
+
+    async def use(store: SQLStore, number: int) -> None:
+        key, value = f"row{number}", b"%d" % number
+        assert await store.acompare_and_set(key, None, value, 600)
+        for _ in range(CALLS):
+            assert await store.aget(key) == value
+            assert await store.acompare_and_set(key, value, value, 600)
+
+    async def use_all() -> None:
+        stores = [SQLStore(url, table=table) for _ in range(4)]
+        async with asyncio.timeout(HANGS), asyncio.TaskGroup() as tasks:
+            for number in range(16):
+                tasks.create_task(use(stores[number % len(stores)], number))
+        for store in stores:
+            await store.aclose()
+
+    asyncio.run(use_all())
+
+
+def test_a_statement_that_is_lost(postgresql: Server) -> None:
+    """The error says what to change, as behind a pooler that mixes statements up."""
+    store = made(f"{postgresql.url('psycopg')}?prepare_threshold=0")
+    read(store)
+    kept(store).execute("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$")
+    with pytest.raises(StoreError, match=r"26000; .* statement_cache_size=0 "):
+        store.get("missing")
+    store.close()
 
 
 def test_without_it_a_statement_is_prepared(postgresql: Server) -> None:

@@ -42,6 +42,12 @@ _MEANINGS: tuple[tuple[frozenset[object], str, str], ...] = (
         "it takes no more connections: raise its limit, or run fewer processes",
     ),
     (
+        frozenset({"26000", "42P05"}),
+        "(?!)",
+        "a pooler in between mixes up prepared statements: for asyncpg add"
+        " statement_cache_size=0 to the URL, for psycopg leave prepare_threshold out",
+    ),
+    (
         frozenset({2002, 2003, 2005}),
         "(?i)connection refused|could not translate host name|failed to resolve host",
         "nothing answers there: check host and port, and that it runs",
