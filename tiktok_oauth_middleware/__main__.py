@@ -17,21 +17,23 @@ from contextlib import AbstractContextManager, closing, redirect_stdout
 from typing import TYPE_CHECKING, Any, cast
 
 from . import __version__
+from ._command_output import (
+    INTERRUPTED,
+    Report,
+    after_broken_pipe,
+    escape_other_letters,
+    moment,
+)
 from ._core.origins import LAST_PORT
 from ._core.redact import one_line
 from ._core.secret import reveal
 from ._store_command import add_arguments, hide_urls, run_action
 from ._users_command import (
-    INTERRUPTED,
-    Report,
     Sweep,
     TokensInLoop,
     add_list_arguments,
     add_sweep_arguments,
-    after_broken_pipe,
-    escape_other_letters,
     list_users,
-    moment,
 )
 from .errors import ConfigurationError, NotSignedIn, TikTokOAuthError
 from .settings.options import TikTokSettings

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ._command_output import INTERRUPTED, Output
 from ._core.progress import Progress
 from ._core.secret import reveal
-from ._users_command import INTERRUPTED, Output
 from .errors import ConfigurationError
 from .stores.registry import create_store, open_store, store_fault
 

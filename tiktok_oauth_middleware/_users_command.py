@@ -8,92 +8,24 @@ on.
 from __future__ import annotations
 
 import argparse
-import os
-import sys
-import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from functools import partial
-from io import TextIOWrapper
 from itertools import chain, islice
-from typing import Any, NamedTuple, Protocol, TextIO
+from typing import TYPE_CHECKING, Any
 
-from ._core.progress import Progress
+from ._command_output import Report, moment
 from ._core.redact import one_line
 from .settings.rows import DAY
 from .stores.paging import ROWS
 
-#: Exit code of a program that SIGINT ended: 128 + 2.
-INTERRUPTED = 130
-#: The exit code that shells report for a program that SIGPIPE ended.
-_BROKEN_PIPE = 128 + 13
+if TYPE_CHECKING:
+    from ._core.progress import Progress
+
 #: The most users that are sorted by open_id; more are printed in the store's order.
 SORTED = 10_000
 #: The largest numbers of the command line.
 _MOST_DAYS, _MOST_SECONDS = 100_000, 400 * 86400
 _FORM = "{:<40}  {:<20}  {:<20}  {:>8}  {}"
-
-
-def escape_other_letters() -> None:
-    """Let standard output escape letters that its encoding lacks.
-
-    Paths and rules may have any letters, and the output may be in ASCII.
-    """
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def after_broken_pipe() -> int:
-    """Discard further output; return the exit code.
-
-    The reader has closed the pipe, as `head` does. Without this, Python would report
-    the error again when it flushes at exit.
-    """
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return _BROKEN_PIPE
-
-
-class Output(Protocol):
-    """A stream to which lines are written, or Django's wrapper of one."""
-
-    def write(self, text: str, /) -> object:
-        """Write a text that ends with a line break."""
-        ...
-
-
-class Report(NamedTuple):
-    """Where a command writes."""
-
-    #: Gets the result.
-    out: Output
-    #: Gets the progress, and how to go on after Ctrl-C.
-    err: TextIO
-    #: The name by which the command's user knows the option with the keys.
-    keys_option: str
-    #: Whether to show progress where `err` is not a terminal.
-    progress: bool = False
-    #: Whether the last line counts only the users that are listed.
-    is_brief: bool = False
-
-    def line(self, text: str) -> None:
-        """Write a line of the result."""
-        self.out.write(f"{text}\n")
-
-    def stopped(self, text: str) -> int:
-        """Write how far a command came; return its exit code."""
-        self.err.write(f"stopped: {text}\n")
-        self.err.flush()
-        return INTERRUPTED
-
-    def shown(self, *, beside_lines: bool = False) -> Progress | None:
-        """Return what shows progress; None if nothing is to be shown.
-
-        Args:
-            beside_lines: whether lines are printed meanwhile, which are progress enough
-                if they are printed on the same terminal.
-        """
-        is_terminal = getattr(self.out, "isatty", bool)()
-        wanted = self.err.isatty() and not (beside_lines and is_terminal)
-        return Progress(self.err) if wanted or self.progress else None
 
 
 def add_list_arguments(parser: Any) -> None:
@@ -376,8 +308,3 @@ def _report_unreadable(report: Report, count: int) -> None:
 def _clear(progress: Progress | None) -> None:
     if progress is not None:
         progress.clear()
-
-
-def moment(seconds: float) -> str:
-    """Return a time in seconds since 1970 for people, in UTC."""
-    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from tiktok_oauth_middleware import ConfigurationError, SQLiteStore, TikTokTokens
+from tiktok_oauth_middleware._command_output import INTERRUPTED
 from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
@@ -22,7 +23,7 @@ from tiktok_oauth_middleware._session.copy_marks import (
 )
 from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware._session.service import SessionService
-from tiktok_oauth_middleware._store_command import INTERRUPTED, copy
+from tiktok_oauth_middleware._store_command import copy
 from tiktok_oauth_middleware.stores import paging, sqlite
 from tiktok_oauth_middleware.testing import Person
 

@@ -11,16 +11,12 @@ import anyio
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, TikTokTokens, _users_command
+from tiktok_oauth_middleware._command_output import INTERRUPTED, Report
 from tiktok_oauth_middleware._core import progress as progress_module
 from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._session.record import UserRecord, record_id
-from tiktok_oauth_middleware._users_command import (
-    INTERRUPTED,
-    Report,
-    Sweep,
-    list_users,
-)
+from tiktok_oauth_middleware._users_command import Sweep, list_users
 from tiktok_oauth_middleware.stores.paging import ROWS
 
 USERS = 5_000

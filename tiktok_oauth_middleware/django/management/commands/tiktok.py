@@ -8,16 +8,18 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from tiktok_oauth_middleware._command_output import (
+    INTERRUPTED,
+    Report,
+    after_broken_pipe,
+    escape_other_letters,
+)
 from tiktok_oauth_middleware._store_command import add_arguments as add_store_arguments
 from tiktok_oauth_middleware._store_command import hide_urls, run_action
 from tiktok_oauth_middleware._users_command import (
-    INTERRUPTED,
-    Report,
     Sweep,
     add_list_arguments,
     add_sweep_arguments,
-    after_broken_pipe,
-    escape_other_letters,
     list_users,
 )
 from tiktok_oauth_middleware.errors import ConfigurationError, TikTokOAuthError
