@@ -8,13 +8,10 @@ under ASGI run in a thread.
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
-from django.core.handlers.exception import response_for_exception
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import FileResponse
 
 from tiktok_oauth_middleware._core.backends.one_step import run
@@ -30,34 +27,26 @@ from tiktok_oauth_middleware._web.cookie_header import value_of
 from tiktok_oauth_middleware._web.guard import Challenge, ResponseHead
 from tiktok_oauth_middleware._web.login_decision import on_login_fault
 from tiktok_oauth_middleware._web.navigation import is_preflight
-from tiktok_oauth_middleware._web.pages import ErrorPage, link
 from tiktok_oauth_middleware._web.path_readings import RequestPath, claimed_mounts
 from tiktok_oauth_middleware._web.request_auth import auth_in
 from tiktok_oauth_middleware._web.response_headers import with_cookie_set
-from tiktok_oauth_middleware._web.responses import without_referrer
 from tiktok_oauth_middleware.auth import NO_RESPONSE, TikTokAuth
 from tiktok_oauth_middleware.caching import watched_request
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 
 from . import exchange
-from .local_accounts import LocalAccounts, accounts_module
+from .local_accounts import accounts_module
+from .own_paths import OwnPaths
 from .project import installation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
 
-    from tiktok_oauth_middleware._core.http import (
-        Cookie,
-        FinishedLogin,
-        Headers,
-        Response,
-    )
+    from tiktok_oauth_middleware._core.http import Cookie, Headers
     from tiktok_oauth_middleware._web.mount import MountPoint
-
-    from .accounts import Refusal
 
 
 class TikTokMiddleware:
@@ -80,12 +69,12 @@ class TikTokMiddleware:
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
-        self._installed = installation()
-        on_login = self._installed.options.on_login
+        installed = installation()
+        on_login = installed.options.on_login
         fault = on_login and on_login_fault(on_login, is_blocking=not self._is_async)
         if fault:
             raise ConfigurationError(fault)
-        core = self._core = self._installed.core(is_async=self._is_async)
+        core = self._core = installed.core(is_async=self._is_async)
         # Every request needs these: an attribute of this object is the fastest access.
         self._clock = core.clock
         self._mount_points = core.mount_points.known
@@ -93,9 +82,10 @@ class TikTokMiddleware:
         self._cookie_name = core.cookies.session_name
         self._cookie_start = core.cookie_start
         self._rules = core.rules
-        self._accounts = accounts_module()
+        accounts = accounts_module()
+        self._own_paths = OwnPaths(core, accounts, is_async=self._is_async)
         self._bind_user: Callable[[HttpRequest], None] | None = None
-        if self._accounts is not None:
+        if accounts is not None:
             from .bound_user import bind_user
 
             self._bind_user = bind_user
@@ -113,7 +103,7 @@ class TikTokMiddleware:
             mount, request
         )
         if request.path_info in mount_point.routes:
-            return await self._own(request, mount_point)
+            return await self._own_paths.respond(request, mount_point)
         auth = RequestAuth()
         auth._cookies = request.META.get("HTTP_COOKIE", "")
         auth._new_cookie = None
@@ -233,153 +223,6 @@ class TikTokMiddleware:
             RequestPath(path, whole, mount, claimed),
             recent=recent,
         )
-
-    # --- our own paths -------------------------------------------------------------
-
-    async def _own(
-        self, request: HttpRequest, mount_point: MountPoint
-    ) -> HttpResponseBase:
-        """Answer one of our paths; begin or end Django's session to match."""
-        core, name = self._core, mount_point.routes[request.path_info]
-        if self._cookie_name in request.META.get("HTTP_COOKIE", ""):
-            exchange.hide_cookies(request, core.cookies)
-        core_request = exchange.to_core_request(request, mount_point.mount)
-        answer = await core.respond(core_request, mount_point)
-        finished = core_request.finished
-        del core_request  # the project's hooks run below this frame
-        accounts = self._accounts
-        if accounts is not None:
-            if name == "callback" and finished is not None:
-                try:
-                    answer = await self._signed_in(
-                        request, mount_point, answer, finished, accounts
-                    )
-                except Exception as error:  # noqa: BLE001 - reported as Django does
-                    return await self._failed(request, finished, error)
-            elif name in ("logout", "disconnect") and answer.status in (302, 303):
-                # A disconnect ends only access at TikTok: a session that a password
-                # began stays.
-                only_bound = name == "disconnect"
-                sign_out = partial(accounts.sign_out, only_bound=only_bound)
-                await self._in_django(sign_out, request)
-        return exchange.django_response(request, answer)
-
-    async def _signed_in(
-        self,
-        request: HttpRequest,
-        mount_point: MountPoint,
-        answer: Response,
-        finished: FinishedLogin,
-        accounts: LocalAccounts,
-    ) -> Response:
-        """Sign the callback's user in to Django, and return the answer."""
-        core = self._core
-        value = exchange.cookie_named(answer, self._cookie_name)
-        if value is None:
-            return answer
-        spent: Sequence[Cookie] = ()
-        try:
-            cached: Any = await core.load_session(value)
-            value = None
-            if not isinstance(cached, tuple):  # ended by another request already
-                return answer
-            ids = cached[RECORD_ID], cached[DIGEST]
-            login = accounts.login_of(cached, finished)
-            cached = None
-            sign_in = partial(accounts.sign_in, may_connect=finished.may_connect)
-            try:
-                refused = await self._in_django(sign_in, request, login)
-            except Exception:
-                # A hook or the database failed: no browser gets this session.
-                spent = finished.spent
-                with suppress(StoreError):
-                    await core.service.records.end_session(*ids)
-                raise
-            if refused is None:
-                return answer
-            await self._end_refused(refused, *ids)
-        except StoreError as error:
-            core_request = exchange.to_core_request(request, mount_point.mount)
-            answer = await core.store_error_response(
-                core_request.without_cookies(), error
-            )
-            deleted = (each.header() for each in spent)
-            return replace(answer, headers=(*answer.headers, *deleted))
-        return await self._refused(request, mount_point, finished, refused)
-
-    async def _end_refused(self, refused: Refusal, record_id: str, digest: str) -> None:
-        """End what the refusal of a login names: its session, record or access.
-
-        An account that is connected to a user of the project keeps its record.
-
-        Raises:
-            StoreError: the store failed.
-        """
-        service, ends = self._core.service, refused.ends
-        if ends != "session" and await self._is_connected(record_id):
-            ends = "session"
-        if ends == "access":
-            await service.revocation.disconnect(record_id)
-        elif ends == "record":
-            await service.forget(record_id)
-        else:
-            await service.records.end_session(record_id, digest)
-
-    async def _refused(
-        self,
-        request: HttpRequest,
-        mount_point: MountPoint,
-        finished: FinishedLogin,
-        refused: Refusal,
-    ) -> Response:
-        """Return the page about a refused login, which deletes the login's cookies."""
-        core = self._core
-        page = ErrorPage(
-            code=refused.code,
-            actions=[link("back", mount_point.home)],
-            cookies=finished.spent,
-        )
-        if refused.code == "confirm_connect" and finished.question is not None:
-            page = finished.question()
-        page = replace(page, cookies=[*page.cookies, core.cookies.session("", 0)])
-        core_request = exchange.to_core_request(
-            request, mount_point.mount
-        ).without_cookies()
-        return without_referrer(await core.render(page, core_request))
-
-    async def _failed(
-        self, request: HttpRequest, finished: FinishedLogin, error: Exception
-    ) -> HttpResponseBase:
-        """Return Django's response to an exception, with the login's cookies deleted.
-
-        Django would make the same response around this middleware, where no cookie can
-        be added to it.
-        """
-        respond: Any = response_for_exception
-        if self._is_async:
-            respond = sync_to_async(respond, thread_sensitive=False)
-            response = await respond(request, error)
-        else:
-            response = respond(request, error)
-        cookies = [*finished.spent, self._core.cookies.session("", 0)]
-        exchange.change_headers(response, [], [each.header() for each in cookies])
-        exchange.mark_private(response)
-        return response
-
-    async def _is_connected(self, record_id: str) -> bool:
-        """Whether a TikTok account is connected to a user of the project.
-
-        Raises:
-            StoreError: the store failed.
-        """
-        stored = await self._core.service.records.load(record_id)
-        return stored is not None and bool(stored.record.user_id)
-
-    async def _in_django(self, call: Callable[..., Any], *args: Any) -> Any:
-        """Return the result of a function that uses Django's database."""
-        if self._is_async:
-            return await sync_to_async(call, thread_sensitive=True)(*args)
-        return call(*args)
 
     # --- responses of the project ----------------------------------------------------
 

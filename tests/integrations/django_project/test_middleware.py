@@ -412,7 +412,7 @@ def test_store_failure(project):
 
 def test_cached_session_needs_no_thread(project, monkeypatch):
     """A request whose session was read within the last second uses no thread."""
-    from tiktok_oauth_middleware.django import middleware
+    from tiktok_oauth_middleware.django import own_paths
     from tiktok_oauth_middleware.stores import django as store
 
     project.set(MIDDLEWARE=[OURS])
@@ -424,7 +424,7 @@ def test_cached_session_needs_no_thread(project, monkeypatch):
     def hop(*_, **__):
         raise AssertionError
 
-    for module in (middleware, store):
+    for module in (own_paths, store):
         monkeypatch.setattr(module, "sync_to_async", hop)
     assert browser.get(url).json()["token"] is True
     project.fake.advance(2)
