@@ -41,6 +41,7 @@ _NOT_IN_CI = ("apps", "git", "starlette_caches", "valkey-server")
 _GROUPS = {
     "tests/docs/test_site.py": "site",
     "tests/flows/test_processes.py": "processes",
+    "tests/integrations/test_gevent.py": "gevent",
     "tests/stores/test_alembic.py": "databases",
     "tests/stores/test_batches.py": "databases",
     "tests/stores/test_django.py": "databases",

@@ -15,42 +15,42 @@ from ..support.patience import HANGS
 if find_spec("gevent") is None:
     pytest.skip("gevent is not installed", allow_module_level=True)
 
-ENDS = [("timeout", "Timeout"), ("kill", "GreenletExit")]
+RAISED = {"timeout": "Timeout", "kill": "GreenletExit"}
 
 
-@pytest.fixture(params=["memory", "redis"])
-def url(request):
-    if request.param == "memory":
-        return "memory://"
-    return request.getfixturevalue("empty_redis")
-
-
-def run(*arguments):
+@pytest.fixture(scope="module", params=["memory", "redis"])
+def results(request):
+    """Return the results of all cases on a store; see `ended_greenlets`."""
+    is_redis = request.param == "redis"
+    url = request.getfixturevalue("shared_redis") if is_redis else "memory://"
     patched = [sys.executable, "-m", "gevent.monkey", "--module"]
-    command = [*patched, "tests.support.ended_greenlets", *arguments]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=HANGS, check=False
+        [*patched, "tests.support.ended_greenlets", url],
+        capture_output=True,
+        text=True,
+        timeout=HANGS,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("slow", ["before", "after"])
-@pytest.mark.parametrize(("ends", "raised"), ENDS)
-def test_refresh(url, slow, ends, raised):
+@pytest.mark.parametrize("ends", RAISED)
+def test_refresh(results, slow, ends):
     """TikTok's new tokens are written before a timeout or a kill takes effect."""
-    assert run(url, "get", slow, ends) == [raised, 1, 0, True]
+    assert results[f"get, {slow}, {ends}"] == [RAISED[ends], 1, 0, True]
 
 
 @pytest.mark.parametrize("slow", ["before", "after"])
-@pytest.mark.parametrize(("ends", "raised"), ENDS)
-def test_disconnect(url, slow, ends, raised):
+@pytest.mark.parametrize("ends", RAISED)
+def test_disconnect(results, slow, ends):
     """A disconnect that has begun revokes before a timeout or a kill takes effect."""
-    assert run(url, "disconnect", slow, ends) == [raised, 0, 1, False]
+    assert results[f"disconnect, {slow}, {ends}"] == [RAISED[ends], 0, 1, False]
 
 
 @pytest.mark.parametrize("slow", ["before", "after"])
-@pytest.mark.parametrize(("ends", "raised"), ENDS)
-def test_login(url, slow, ends, raised):
+@pytest.mark.parametrize("ends", RAISED)
+def test_login(results, slow, ends):
     """A login's tokens are written before a timeout or a kill takes effect."""
-    assert run(url, "log in", slow, ends) == [raised, 0, 0, True]
+    assert results[f"log in, {slow}, {ends}"] == [RAISED[ends], 0, 0, True]

@@ -1,8 +1,9 @@
 """Greenlets of gevent that are ended while they write to the store; a program that
 ``gevent.monkey`` runs.
 
-It prints the exception that the greenlet got, how often TikTok refreshed and revoked, and
-whether the user's tokens are in the store.
+For each case it prints the exception that the greenlet got, how often TikTok refreshed
+and revoked, and whether the user's tokens are in the store. The cases run at the same
+time, each with an app, a user and a clock of its own.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from itertools import product
 from typing import Any
 
 import gevent
@@ -26,6 +28,12 @@ from tiktok_oauth_middleware.testing import FakeTikTok
 
 from ..conftest import LOGIN, ORIGIN, Clock, make_settings
 
+#: What the greenlet does: "log in", or a method of `TikTokTokens`.
+WORKS = ("get", "disconnect", "log in")
+#: Whether the write is slow before or after it is made.
+SLOWNESS = ("before", "after")
+#: What ends the greenlet.
+ENDS = ("timeout", "kill")
 LIFE = 7200
 #: Seconds that a write to the store takes while it is slow, on any machine.
 SLOW = 3.0
@@ -70,16 +78,17 @@ def begin(client: httpx2.Client, fake: FakeTikTok) -> str:
     return fake.consent(client.get(LOGIN).headers["location"])
 
 
-def main(url: str, work: str, slow: str, ends: str) -> list[object]:
-    """Return what is printed.
+def result_of(url: str, number: int, case: tuple[str, str, str]) -> list[object]:
+    """Return what is printed of a case.
 
     Args:
         url: of the store.
-        work: what the greenlet does: "log in", or a method of `TikTokTokens`.
-        slow: whether the write is slow "before" or "after" it is made.
-        ends: what ends the greenlet, "timeout" or "kill".
+        number: another one for each case.
+        case: one each of `WORKS`, `SLOWNESS` and `ENDS`.
     """
-    settings, clock = make_settings(), Clock(time.time())
+    work, slow, ends = case
+    settings = make_settings(client_key=f"awexampleclientkey{number}")
+    clock = Clock(time.time())
     fake = FakeTikTok.for_settings(settings, clock=clock)
     inner = MemoryStore() if url == "memory://" else open_store(url)
     store = SlowStore(inner, ends)
@@ -118,5 +127,18 @@ def main(url: str, work: str, slow: str, ends: str) -> list[object]:
     return [ended, refreshes, fake.count("revoke"), bool(token)]
 
 
+def main(url: str) -> dict[str, list[object]]:
+    """Return the results of all cases, or an exception that ended one, by its words."""
+    cases = [*product(WORKS, SLOWNESS, ENDS)]
+    running = [
+        gevent.spawn(result_of, url, number, case) for number, case in enumerate(cases)
+    ]
+    gevent.joinall(running)
+    results = (greenlet.value or [repr(greenlet.exception)] for greenlet in running)
+    return {
+        ", ".join(case): result for case, result in zip(cases, results, strict=True)
+    }
+
+
 if __name__ == "__main__":
-    print(json.dumps(main(*sys.argv[1:])))
+    print(json.dumps(main(sys.argv[1])))
