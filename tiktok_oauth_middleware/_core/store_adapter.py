@@ -137,24 +137,25 @@ class StoreAdapter:
         """Return the value, or None if there is none."""
         # Not through `_call`: its four steps cost 2 us, and requests wait for this.
         handled = sys.exception()
-        try:
-            if self._reads_directly:
-                return self._store.get(key)  # type: ignore[no-any-return]
-            found: bytes | None = await (
-                self._store.aget(key)
-                if self._uses_async_methods()
-                else self._call("get", key)
-            )
-        except (StoreError, ConfigurationError) as error:
-            forget_causes(error, handled)
-            raise
-        except BaseException as error:
-            if _is_of_store(error):
-                raise _foreign(error) from error
-            if not self._keeps(error):
+        while True:
+            try:
+                if self._reads_directly:
+                    return self._store.get(key)  # type: ignore[no-any-return]
+                found: bytes | None = await (
+                    self._store.aget(key)
+                    if self._uses_async_methods()
+                    else self._call("get", key)
+                )
+            except (StoreError, ConfigurationError) as error:
+                forget_causes(error, handled)
                 raise
-            return await self.get(key)
-        return found
+            except BaseException as error:
+                if _is_of_store(error):
+                    raise _foreign(error) from error
+                if not self._keeps(error):
+                    raise
+            else:
+                return found
 
     async def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
