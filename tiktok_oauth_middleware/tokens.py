@@ -382,8 +382,9 @@ class TikTokTokens:
 
         Returns:
             ``revoked``; ``gone`` if the user was not stored, or TikTok had already
-            ended the access; ``failed`` if TikTok did not confirm the revocation. The
-            user is deleted from the store in every case.
+            ended the access; ``failed`` if TikTok did not confirm the revocation, or if
+            a refresh has to end first, which then revokes its new token. The user is
+            deleted from the store in every case.
 
         Raises:
             StoreError: the store failed before anything was done.

@@ -10,9 +10,13 @@ import pytest
 
 from tiktok_oauth_middleware import MemoryStore, StoreError, TikTokTokens
 from tiktok_oauth_middleware._core.backends.one_step import run
+from tiktok_oauth_middleware._core.leases import LEASE_SECONDS
+from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 from tiktok_oauth_middleware._session import revocation
+from tiktok_oauth_middleware._session.endings import Endings
 from tiktok_oauth_middleware._session.notes import note_name
 from tiktok_oauth_middleware._session.record import record_id
+from tiktok_oauth_middleware._session.records import Records
 
 from ..conftest import another_service, kept
 from ..support.patience import HANGS
@@ -54,6 +58,11 @@ def disconnect(world):
 
 def user_id(world):
     return record_id(world.settings.client_key, world.tiktok.people[0].open_id)
+
+
+def has_access(tiktok):
+    """Return whether a user's token works at TikTok, or can be refreshed."""
+    return any(not tokens.is_revoked for tokens in tiktok.provider._tokens)
 
 
 def wait_until_begun(world):
@@ -145,19 +154,111 @@ class TestNoLock:
         monkeypatch.setattr(revocation, "LOCK_SECONDS", 0.1)
 
     @pytest.mark.parametrize("caller", ["request", "job"])
-    @pytest.mark.parametrize(("gone", "result"), [(0, "revoked"), (EXPIRED, "failed")])
-    def test_never_refreshes(self, signed_in, world, disconnect, gone, result, caller):
-        """Without the lock a valid token is revoked, and an expired one not refreshed."""
+    @pytest.mark.parametrize("gone", [0, EXPIRED])
+    def test_no_refresh_begun(self, signed_in, world, disconnect, gone, caller, tiktok):
+        """Without the lock, the access ends if no refresh has begun: none can begin any
+        more.
+        """
         world.clock.advance(gone)
         with held(world):
-            assert disconnect[caller](signed_in) == result
-        assert world.count("refresh_token") == 0
+            assert disconnect[caller](signed_in) == "revoked"
+        assert world.count("refresh_token") == bool(gone)
+        assert tiktok.count("revoke") == 1
         assert kept(world) is None
 
+    @pytest.mark.parametrize("caller", ["request", "job"])
+    def test_refresh_ends_later(
+        self, signed_in, world, tiktok, gate, background, disconnect, caller
+    ):
+        """A refresh that ends after the disconnect revokes its new token, once."""
+        other = world.browser(**signed_in.cookies())
+        world.clock.advance(EXPIRED)
+        tiktok.answered = gate
+        refreshing = background(signed_in.me)
+        gate.wait()
+        assert disconnect[caller](other) == "failed"
+        assert kept(world) is None
+        assert has_access(tiktok)
+        gate.open()
+        refreshing.result(HANGS)
+        assert world.count("refresh_token") == 1
+        assert not has_access(tiktok)
+        reasons = [each.reason for each in world.reported("disconnect")]
+        assert reasons == (["failed"] if caller == "request" else []) + ["revoked"]
+        assert kept(world) is None
+        # The revoke is over, so nothing is left that would refuse a login.
+        signed_in.log_in()
+        assert signed_in.signed_in
+
+    def test_refresh_fails_later(
+        self, signed_in, world, tiktok, gate, background, disconnect
+    ):
+        """A refresh that gets no new token after the disconnect ends the access, too."""
+        other = world.browser(**signed_in.cookies())
+        world.clock.advance(EXPIRED)
+        tiktok.fail("token", status=500)
+        tiktok.answered = gate
+        refreshing = background(signed_in.me)
+        gate.wait()
+        assert disconnect["request"](other) == "failed"
+        assert has_access(tiktok)
+        gate.open()
+        refreshing.result(HANGS)
+        assert not has_access(tiktok)
+        assert kept(world) is None
+
+    def test_logout_during_a_refresh(self, signed_in, world, tiktok, gate, background):
+        """The new token of a user who logged out during the refresh is not revoked."""
+        other = world.browser(**signed_in.cookies())
+        world.clock.advance(EXPIRED)
+        tiktok.answered = gate
+        refreshing = background(signed_in.me)
+        gate.wait()
+        other.log_out()
+        gate.open()
+        refreshing.result(HANGS)
+        assert kept(world) is None
+        assert tiktok.count("revoke") == 0
+        assert world.reported("disconnect") == []
+
+    def test_note_cannot_be_read(
+        self,
+        signed_in,
+        world,
+        tiktok,
+        gate,
+        background,
+        disconnect,
+        monkeypatch,
+        caplog,
+    ):
+        """A refresh that cannot read whether a disconnect has begun revokes nothing."""
+        other = world.browser(**signed_in.cookies())
+        world.clock.advance(EXPIRED)
+        tiktok.answered = gate
+        refreshing = background(signed_in.me)
+        gate.wait()
+        assert disconnect["request"](other) == "failed"
+
+        async def fail(*_):
+            message = "stumbled"
+            raise StoreError(message)
+
+        monkeypatch.setattr(Endings, "begun_revokes", fail)
+        gate.open()
+        refreshing.result(HANGS)
+        assert tiktok.count("revoke") == 0
+        assert "could not be read: stumbled" in caplog.text
+
+    @pytest.mark.parametrize("is_begun", [False, True])
     @pytest.mark.parametrize("renewal", [False, StoreError("stumbled")], ids=repr)
-    def test_lost(self, signed_in, world, disconnect, renewal):
-        """A process that has lost the lock meanwhile does not refresh."""
-        inner = world.store
+    def test_late(
+        self, signed_in, world, tiktok, disconnect, renewal, is_begun, monkeypatch
+    ):
+        """A process that was suspended after the deletion leaves the access to another
+        process only if that has the lock and may have begun a refresh.
+        """
+        inner, watch, renewals = world.store, Watch(), []
 
         class Lost:
             def __init__(self, lock):
@@ -170,12 +271,18 @@ class TestNoLock:
                 self._lock.__exit__(*error)
 
             def renew(self, ttl):
+                renewals.append(ttl)
                 if renewal:
                     raise renewal
                 return False
 
         class Losing(MemoryStore):
-            get, compare_and_set = inner.get, inner.compare_and_set
+            get = inner.get
+
+            def compare_and_set(self, key, old, new, ttl):
+                if ":grant:" in key and new is None:
+                    watch.now += 60
+                return inner.compare_and_set(key, old, new, ttl)
 
             def lock(self, key, ttl):
                 return Lost(inner.lock(key, ttl))
@@ -184,9 +291,37 @@ class TestNoLock:
         world.start()
         browser = world.browser(**signed_in.cookies())
         world.clock.advance(EXPIRED)
-        assert disconnect["request"](browser) == "failed"
-        assert world.count("refresh_token") == 0
+        if is_begun:
+            records = another_service(world).records
+            run(records.attempts.begin(run(records.load(user_id(world))), 60))
+        monkeypatch.setattr("tiktok_oauth_middleware._session.refresh_lock.time", watch)
+        is_left = is_begun and not renewal
+        assert disconnect["request"](browser) == ("failed" if is_left else "revoked")
+        assert renewals == [LEASE_SECONDS]
+        assert world.count("refresh_token") == (not is_left)
         assert kept(world) is None
+
+    def test_outage_after_the_deletion(
+        self, signed_in, world, tiktok, disconnect, monkeypatch
+    ):
+        """A store that fails after the deletion does not keep the access from ending."""
+        delete = Records.delete_or_find_gone
+
+        async def fail(*_):
+            message = "stumbled"
+            raise StoreError(message)
+
+        async def deleting(*args):
+            done = await delete(*args)
+            for name in ("get", "compare_and_set"):
+                patched.setattr(StoreAdapter, name, fail)
+            return done
+
+        world.clock.advance(EXPIRED)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Records, "delete_or_find_gone", deleting)
+            assert disconnect["request"](signed_in) == "revoked"
+        assert not has_access(tiktok)
 
     def test_within_a_refresh(self, signed_in, world, tiktok, disconnect, monkeypatch):
         """A disconnect that is a part of the refresh, as by a signal's handler, does not
@@ -199,3 +334,14 @@ class TestNoLock:
         assert not signed_in.signed_in
         assert results == ["failed"]
         assert world.count("refresh_token") == 1
+        assert not has_access(tiktok)
+
+
+class Watch:
+    """A stand-in for the module `time`, whose time the test sets."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now

@@ -147,12 +147,12 @@ def test_unfinished_revoke(world, tokens, meanwhile, also):
             body = withdrawal(world, world.tiktok.people[0].open_id)
             assert deliver_body(world, body) == 200
         if also == "revoke":
-            run(noted.end_revoke(name, run(noted.begin_revoke(name))))
+            run(noted.end_revoke(name, [run(noted.begin_revoke(name))]))
 
     meanwhile(happen)
     assert browser.get(callback).status_code == 400
     assert kept(world) is None
-    run(noted.end_revoke(name, began[0]))
+    run(noted.end_revoke(name, began))
     browser.log_in()
     assert browser.signed_in
 
@@ -191,7 +191,7 @@ def test_foreign_note(world, tokens):
         before = run(noted._notes.read(note_name("ended", name)))
         assert run(noted._notes.swap(note_name("ended", name), before, row, 60))
         assert run(noted.revoked_at(name)) is None
-    run(noted.end_revoke(name, None))
+    run(noted.end_revoke(name, []))
     assert run(noted.revoked_at(name)) == int(world.clock())
 
 

@@ -12,7 +12,7 @@ logged in again. The note identifies that webhook.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tiktok_oauth_middleware._core.clocks import SERVER_CLOCK_SKEW
@@ -66,6 +66,10 @@ class NotedEnds(NamedTuple):
         recent = (at for at in self.begun if at > now - _LOGIN_SECONDS)
         return self._replace(begun=(*recent, now))
 
+    def begun_since(self, since: float) -> tuple[int, ...]:
+        """Return the beginnings of revokes since a time of another server."""
+        return tuple(at for at in self.begun if at >= since - SERVER_CLOCK_SKEW)
+
     def with_end(self, now: int) -> NotedEnds:
         """Return the note with an end that may have come now."""
         return self._replace(ended_at=max(self.ended_at, now))
@@ -107,14 +111,28 @@ class Endings:
         await self._change(record_id, lambda noted: noted.with_begun(now))
         return now
 
-    async def end_revoke(
-        self, record_id: str, began_at: int | None, *, was_asked: bool = True
-    ) -> None:
-        """Note that the revoke has ended, with or without an answer of TikTok's.
+    async def begun_revokes(self, record_id: str, since: float) -> tuple[int, ...]:
+        """Return the beginnings of a user's revokes that have not ended.
 
         Args:
             record_id: of the user.
-            began_at: what `begin_revoke` returned; None if it failed.
+            since: those that began before this time are left out, in seconds since
+                1970. It may be another server's.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        return (await self._read(record_id)).begun_since(since)
+
+    async def end_revoke(
+        self, record_id: str, begun: Iterable[int], *, was_asked: bool = True
+    ) -> None:
+        """Note that revokes have ended, with or without an answer of TikTok's.
+
+        Args:
+            record_id: of the user.
+            begun: their beginnings, see `begin_revoke`; none if that failed, or if a
+                refresh will end the access, see `Revocation.revoke_dropped`.
             was_asked: whether TikTok was called, so that it may send a webhook.
 
         Raises:
@@ -123,7 +141,7 @@ class Endings:
         now = int(self._clock())
 
         def ended(noted: NotedEnds) -> NotedEnds:
-            if began_at is not None:
+            for began_at in begun:
                 noted = noted.without_begun(began_at)
             if was_asked:
                 noted = noted._replace(revoked_at=max(noted.revoked_at, now))
@@ -174,10 +192,9 @@ class Endings:
                 "whether a user's access has ended could not be read: %s", error
             )
             return "no"
-        earliest = began_at - SERVER_CLOCK_SKEW
-        if max(noted.begun, default=0) >= earliest:
+        if noted.begun_since(began_at):
             return "yes"
-        return "perhaps" if noted.ended_at >= earliest else "no"
+        return "perhaps" if noted.ended_at >= began_at - SERVER_CLOCK_SKEW else "no"
 
     async def _read(self, record_id: str) -> NotedEnds:
         return NotedEnds.unpack(await self._notes.read(note_name("ended", record_id)))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,13 +31,11 @@ from .shared import Part
 
 if TYPE_CHECKING:
     from .record import UserRecord
+    from .refresh_lock import RefreshLock
     from .shared import Shared
     from .versioned_record import VersionedRecord
 
 _POLL_SECONDS = 0.05
-
-#: Extends the store's lock; returns whether this process has it.
-KeepLock = Callable[[], Awaitable[bool]]
 
 
 class Refresh(Part):
@@ -134,18 +132,17 @@ class Refresh(Part):
         return await self._records.load(record_id)
 
     @contextlib.asynccontextmanager
-    async def held_off(self, record_id: str, wait: float) -> AsyncIterator[KeepLock]:
+    async def held_off(self, record_id: str, wait: float) -> AsyncIterator[RefreshLock]:
         """Hold the store's lock in the block, so that no other caller refreshes.
 
-        Without it, if a refresh does not end, the block is entered after the wait.
+        If a refresh does not end, the block is entered after the wait without the lock.
 
         Args:
             record_id: of the user whose tokens are meant.
             wait: how long to wait for the end of a refresh, in seconds.
 
         Yields:
-            A function that extends the store's lock, to be called just before TikTok is
-            asked; it returns False if the lock was not free in time, or is lost.
+            The lock, to be checked just before TikTok is asked.
 
         Raises:
             StoreError: the store failed, before the block.
@@ -155,9 +152,9 @@ class Refresh(Part):
             async with try_lock(self._records, record_id, self._lease) as lock:
                 # A refresh on this stack ends only after the block.
                 is_last = is_part_of_refresh(record_id) or time.monotonic() > give_up
-                if lock or is_last:
+                if lock.is_held or is_last:
                     with noted(record_id):
-                        yield lock.keep
+                        yield lock
                     return
             await self._pause()
 
@@ -183,7 +180,7 @@ class Refresh(Part):
                     return stored
                 return await self._request.end_expired(stored)
             async with try_lock(self._records, record_id, self._lease) as lock:
-                if lock:
+                if lock.is_held:
                     with contextlib.suppress(LockLostError):
                         return await self._request.make(record_id, demand, lock)
             # Never ask without the lock: TikTok would refuse the second refresh with

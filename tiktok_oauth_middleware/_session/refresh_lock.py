@@ -21,7 +21,7 @@ class LockLostError(Exception):
 
 
 class RefreshLock(NamedTuple):
-    """The answer to a request for the store's lock: true if it was obtained."""
+    """The answer to a request for the store's lock on a record."""
 
     handle: LockHandle
     #: How long it lasts without a renewal, in seconds.
@@ -31,25 +31,28 @@ class RefreshLock(NamedTuple):
     #: When it was requested, by the monotonic clock.
     requested_at: float
 
-    def __bool__(self) -> bool:
+    @property
+    def is_held(self) -> bool:
+        """Whether it was obtained."""
         return bool(self.handle)
 
     async def check(self) -> None:
         """Renew the lock if this process was so slow that another may have it by now.
 
         Raises:
-            LockLostError: it was lost.
+            LockLostError: it was lost, or not obtained.
             StoreError: the store failed.
         """
+        if not self.is_held:
+            raise LockLostError
         is_late = time.monotonic() - self.requested_at > self.lease / 2
         if is_late and not await self.handle.renew(self.lease):
             raise LockLostError
 
-    async def keep(self) -> bool:
-        """Renew the lock; return whether this process has it, as far as is known."""
+    async def keep(self) -> None:
+        """Renew the lock; if that fails or comes too late, the write notices it."""
         with contextlib.suppress(StoreError):
-            return bool(self) and await self.handle.renew(self.lease)
-        return False
+            await self.handle.renew(self.lease)
 
 
 @contextlib.asynccontextmanager

@@ -31,8 +31,6 @@ from .rows import swap_attempts
 from .shared import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from tiktok_oauth_middleware._oauth.token_response import TokenResponse
 
     from .attempts import Attempt
@@ -90,10 +88,7 @@ class RefreshRequest(Part):
             StoreError: the store failed.
             LockLostError: TikTok was not asked: another process may be asking it.
         """
-
-        async def keep_the_lock() -> None:
-            await lock.keep()  # a lock that is lost is noticed by the write
-
+        began_at = self._clock()
         stored = await self._records.load(record_id)
         if stored is None or not self._due.is_due(stored.record, demand):
             return stored
@@ -107,27 +102,31 @@ class RefreshRequest(Part):
         try:
             answer = await client.refresh(
                 stored.record.refresh_token.reveal(),
-                meanwhile=None if lock.is_kept else keep_the_lock,
+                meanwhile=None if lock.is_kept else lock.keep,
             )
         except GrantRevoked as error:
             return await self._revoked(stored, attempt, error)
         except TikTokError as error:
-            left = await self._failed(stored, error)
+            left, newest = await self._failed(stored, error), stored.record
             await self._records.attempts.end(record_id, attempt)
-            return left
-        # The stored attempt is not deleted and expires by itself: it concerns tokens
-        # that are about to leave the record.
-        if answer.open_id != stored.record.open_id:
-            return await self._end(stored, "other_user")
-        return await self._write(stored, answer, keep_the_lock)
+        else:
+            # The stored attempt is not deleted and expires by itself: it concerns
+            # tokens that are about to leave the record.
+            if answer.open_id != stored.record.open_id:
+                return await self._end(stored, "other_user")
+            left = await self._write(stored, answer, lock)
+            newest = self._renewed(stored.record, answer)
+        if left is None:
+            await self._revocation().revoke_dropped(record_id, newest, began_at, lock)
+        return left
 
     async def _write(
-        self,
-        stored: VersionedRecord,
-        answer: TokenResponse,
-        keep_the_lock: Callable[[], Awaitable[None]],
+        self, stored: VersionedRecord, answer: TokenResponse, lock: RefreshLock
     ) -> VersionedRecord | None:
         """Write TikTok's answer, and keep other changes made to the record since.
+
+        Returns:
+            The record as it is then; None if it was deleted.
 
         The old refresh token is already invalid, so losing the answer would sign the
         user out. Therefore a failed write is retried, and other changes of the record
@@ -162,7 +161,7 @@ class RefreshRequest(Part):
                 if tries.are_over():
                     raise
                 await self._backend.sleep(wait)
-                await keep_the_lock()
+                await lock.keep()
                 wait = min(_LONGEST_PAUSE, wait * 2)
             else:
                 if tries.are_over():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 from tiktok_oauth_middleware._core.leases import LEASE_SECONDS
@@ -11,12 +11,14 @@ from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware.errors import GrantRevoked, StoreError, TikTokError
 from tiktok_oauth_middleware.events import Event
 
+from .refresh_lock import LockLostError
 from .shared import Part
 
 if TYPE_CHECKING:
     from .endings import Endings
     from .record import UserRecord
-    from .refresh import KeepLock, Refresh
+    from .refresh import Refresh
+    from .refresh_lock import RefreshLock
     from .shared import Shared
 
 #: How long to wait for TikTok to confirm a disconnect, in seconds: the user waits too.
@@ -53,8 +55,8 @@ class Revocation(Part):
         Returns:
             `REVOKED`; `GONE` if there was no record, or TikTok had ended the access
             before; `FAILED` if TikTok did not confirm within `REVOKE_SECONDS`, or if
-            the token has expired and the refresh did not end within `LOCK_SECONDS`.
-            The record is deleted in each case.
+            the refresh did not end within `LOCK_SECONDS`: it then ends the access, see
+            `revoke_dropped`. The record is deleted in each case.
 
         Raises:
             StoreError: the store failed before anything was done.
@@ -65,13 +67,13 @@ class Revocation(Part):
 
     async def _disconnect(self, record_id: str) -> str:
         began_at = await self._endings.begin_revoke(record_id)
-        async with self._refresh.held_off(record_id, LOCK_SECONDS) as keep_lock:
+        async with self._refresh.held_off(record_id, LOCK_SECONDS) as lock:
             ended = await self._forget(record_id)
             if ended is None:
-                await self._endings.end_revoke(record_id, began_at, was_asked=False)
+                await self._endings.end_revoke(record_id, [began_at], was_asked=False)
                 return GONE
             result, why = await self._revoke_and_note(
-                record_id, ended, began_at, keep_lock
+                record_id, ended, [began_at], lock
             )
         await self._announce(ended.open_id, ended.user_id, result, why)
         return result
@@ -89,19 +91,45 @@ class Revocation(Part):
         await self._backend.shielded(lambda: self._revoke_refused(record_id, record))
 
     async def _revoke_refused(self, record_id: str, record: UserRecord) -> None:
-        ended = began_at = None
+        ended, begun = None, []
         why: object
         try:
-            began_at = await self._endings.begin_revoke(record_id)
+            begun = [await self._endings.begin_revoke(record_id)]
             ended = await self._forget(record_id)
         except StoreError as error:
             # TikTok ends the record's tokens, and the next refresh ends its sessions.
             logger.warning("the record of a refused login was not deleted: %s", error)
-        result, why = await self._revoke_and_note(
-            record_id, record, began_at, _unknown_elsewhere
-        )
+        result, why = await self._revoke_and_note(record_id, record, begun, lock=None)
         user_id = ended.user_id if ended else ""
         await self._announce(record.open_id, user_id, result, why)
+
+    async def revoke_dropped(
+        self, record_id: str, record: UserRecord, since: float, lock: RefreshLock
+    ) -> None:
+        """End a user's access with tokens whose record was deleted during a refresh.
+
+        Nothing is done if it was not deleted by a disconnect: a logout keeps the access
+        at TikTok. A disconnect that did not wait for the end of the refresh has left
+        the note of its beginning, and had no tokens that work.
+
+        Args:
+            record_id: of the user.
+            record: with the newest tokens that are known.
+            since: when the refresh began, in seconds since 1970.
+            lock: the store's, under which the refresh was made.
+        """
+        try:
+            begun = await self._endings.begun_revokes(record_id, since)
+        except StoreError as error:
+            logger.warning(
+                "whether new tokens of a deleted user are to be revoked could not be"
+                " read: %s",
+                error,
+            )
+            return
+        if begun:
+            result, why = await self._revoke_and_note(record_id, record, begun, lock)
+            await self._announce(record.open_id, record.user_id, result, why)
 
     async def _announce(
         self, open_id: str, user_id: str, result: str, why: object
@@ -116,19 +144,30 @@ class Revocation(Part):
         self,
         record_id: str,
         record: UserRecord,
-        began_at: int | None,
-        keep_lock: KeepLock,
+        begun: Iterable[int],
+        lock: RefreshLock | None,
     ) -> tuple[str, object]:
-        """Revoke at TikTok, and store the time; return the result and its reason."""
-        ended = await self._revoke(record_id, record, keep_lock)
+        """Revoke at TikTok, and store the time; return the result and its reason.
+
+        Args:
+            record_id: of the user.
+            record: with the tokens to revoke; it is not stored, or not any more.
+            begun: the notes of the beginning, see `Endings.begin_revoke`.
+            lock: the store's; None if no other caller knows the tokens.
+        """
+        result, why = await self._revoke(record_id, record, lock)
+        if result != REVOKED and await self._may_be_refreshing(record_id, record):
+            # The refresh may get other tokens. It then finds the note of the beginning,
+            # and ends the access.
+            result, begun = FAILED, ()
         # The record is deleted already. If this note cannot be stored, the webhook asks
         # TikTok whether the tokens still work.
         with contextlib.suppress(StoreError):
-            await self._endings.end_revoke(record_id, began_at)
-        return ended
+            await self._endings.end_revoke(record_id, begun)
+        return result, why
 
     async def _revoke(
-        self, record_id: str, record: UserRecord, keep_lock: KeepLock
+        self, record_id: str, record: UserRecord, lock: RefreshLock | None
     ) -> tuple[str, object]:
         """Revoke, if necessary with a refreshed token; return result and reason."""
         seconds = REVOKE_SECONDS / 2
@@ -136,7 +175,7 @@ class Revocation(Part):
         try:
             client = await self._client()
             if record.expires_at <= self._clock() and record.refresh_token:
-                if not await keep_lock():
+                if lock and not await self._may_refresh(record_id, record, lock):
                     return FAILED, "another refresh of the expired token has not ended"
                 refresh_token = record.refresh_token.reveal()
                 answer = await client.refresh(refresh_token, seconds=seconds)
@@ -146,22 +185,28 @@ class Revocation(Part):
             is_refused = (
                 isinstance(error, GrantRevoked) or error.error == "access_token_invalid"
             )
-            if is_refused and not await self._may_be_refreshing(record_id, record):
-                return GONE, error
-            return FAILED, error
+            return GONE if is_refused else FAILED, error
         return REVOKED, ""
 
-    async def _may_be_refreshing(self, record_id: str, record: UserRecord) -> bool:
-        """Whether a refresh may have replaced a record's tokens at TikTok.
+    async def _may_refresh(
+        self, record_id: str, record: UserRecord, lock: RefreshLock
+    ) -> bool:
+        """Whether to ask TikTok for new tokens in place of those of a deleted record.
 
-        The refresh drops the new tokens, since the record is deleted: the access stays.
+        No refresh of theirs can begin any more. One that has begun gets the new tokens,
+        and waits longer for them than a person would.
         """
+        try:
+            await lock.check()
+        except LockLostError:
+            return not await self._may_be_refreshing(record_id, record)
+        except StoreError as error:
+            logger.warning("a lock could not be renewed during a disconnect: %s", error)
+        return True
+
+    async def _may_be_refreshing(self, record_id: str, record: UserRecord) -> bool:
+        """Whether a refresh has begun that may replace a record's tokens at TikTok."""
         try:
             return await self._records.attempts.is_under_way(record_id, record)
         except StoreError:
             return True
-
-
-async def _unknown_elsewhere() -> bool:
-    """Return True: no other caller knows the tokens of a login that was refused."""
-    return True

@@ -118,6 +118,7 @@ class SessionService:
             clock=clock,
             deferred_writes=DeferredWrites(clock),
             connections=lambda: self.connections,
+            revocation=lambda: self.revocation,
         )
         self.refresh = Refresh(self.shared)
         self.profiles = Profiles(self.shared)

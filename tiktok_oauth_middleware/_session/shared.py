@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .connections import Connections
     from .deferred_writes import DeferredWrites
     from .records import Records
+    from .revocation import Revocation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -37,6 +38,8 @@ class Shared:
     deferred_writes: DeferredWrites
     #: Returns the accounts that are connected to users of the app.
     connections: Callable[[], Connections]
+    #: Returns what ends the access to users' accounts at TikTok.
+    revocation: Callable[[], Revocation]
 
 
 class Part:
@@ -54,3 +57,4 @@ class Part:
         self._clock = shared.clock
         self._deferred_writes = shared.deferred_writes
         self._connections = shared.connections
+        self._revocation = shared.revocation
