@@ -270,9 +270,10 @@ class TikTokAuth:
         """Return the link that begins a login, or asks for further scopes.
 
         Args:
-            next: the path of this site to return to, or its whole URL, such as
-                ``str(request.url)``; `after_login` if not given. A URL at another
-                origin than the redirect URI's leads to `after_login` too.
+            next: the path of this site to return to, with the mount point, or its
+                whole URL, such as ``str(request.url)``; `after_login` if not given. Of
+                an object, such as Starlette's ``URL``, its `str` is taken. A URL at
+                another origin than the redirect URI's leads to `after_login` too.
             scopes: scopes to request besides the settings' ``scopes``; each must be in
                 ``scopes`` or ``optional_scopes``.
             choose_account: show TikTok's page, where the person can switch to another

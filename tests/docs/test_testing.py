@@ -21,7 +21,7 @@ TESTS = {
     "test_async.py": 1,
     "test_flask.py": 2,
     "test_django.py": 2,
-    "test_videos.py": 1,
+    "test_videos.py": 3,
     "test_failures.py": 8,
 }
 

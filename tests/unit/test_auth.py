@@ -6,6 +6,7 @@ import dataclasses
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from httpx2 import URL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -284,6 +285,13 @@ def test_login_url_target_comes_back_whole(signed_in, target):
     parts = urlsplit(signed_in.login_url(next=target))
     assert parse_qs(parts.query, strict_parsing=True) == {"next": [target]}
     assert not parts.fragment
+
+
+def test_login_url_takes_a_url_object():
+    """A URL object, such as url_for of Starlette returns, is taken like its text."""
+    auth = an_auth(None, a_mount_point(origin="https://app.example.com"))
+    url = auth.login_url(next=URL("https://app.example.com/shop/x?y=1"))
+    assert url == "/auth/tiktok/login?next=/shop/x%3Fy%3D1"
 
 
 def test_login_url_needs_no_escaping_of_markup(signed_in):

@@ -131,7 +131,7 @@ class MountPoint:
         """
         requested = join_scopes(scopes)
         query = {
-            "next": return_to and local_part(return_to, self.origin),
+            "next": return_to and local_part(str(return_to), self.origin),
             "scopes": requested or None,
             "choose_account": "1" if choose_account else None,
         }
@@ -214,7 +214,7 @@ class MountPoint:
             )
             raise ConfigurationError(message)
         query = {
-            "next": return_to and local_part(return_to, self.origin),
+            "next": return_to and local_part(str(return_to), self.origin),
             "scopes": join_scopes(scopes) or None,
         }
         return self._with_query(self._connect, query)

@@ -594,8 +594,8 @@ def _ticked(scopes: Iterable[str] | None, request: ConsentRequest) -> tuple[str,
         message = (
             f"scopes= leaves {', '.join(map(repr, more))} ticked, which the app did not"
             f" request: it requested {', '.join(request.scopes)}. Name it in the"
-            " settings' scopes, or request it with"
-            " login_path=auth.login_url(scopes=[...])"
+            " settings' scopes, or request it as a guard does, with"
+            f" login_path='/auth/tiktok/login?scopes={','.join(more)}'"
         )
         raise LoginFlowError(message)
     return ticked
