@@ -10,6 +10,8 @@ from tiktok_oauth_middleware.errors import StoreError
 _CONFLICT = frozenset({"40001", "40P01", 1213, 1020})
 #: Codes of a server that is no longer the primary.
 _READ_ONLY = frozenset({"25006", 1290, 1792, 1836})
+#: Code of a node of a Galera cluster that has lost the others; those still answer.
+_NOT_IN_CLUSTER = frozenset({1047})
 #: Codes for a connection that the server ends: by an administrator's command, at an
 #: idle timeout, a shutdown or a crash. A pooler in between may keep it open.
 _CONNECTION_ENDED = frozenset({"57P01", "57P02", "57P05", 1053, 1927})
@@ -37,8 +39,8 @@ _MEANINGS: tuple[tuple[frozenset[object], str, str], ...] = (
     ),
     (frozenset({"3F000"}), "(?!)", "there is no such schema: create it first"),
     (
-        frozenset({"53300", 1040}),
-        "too many clients",
+        frozenset({"53300", 1040, 1203, 1226}),
+        "too many (clients|connections)|remaining connection slots",
         "it takes no more connections: raise its limit, or run fewer processes",
     ),
     (
@@ -47,6 +49,32 @@ _MEANINGS: tuple[tuple[frozenset[object], str, str], ...] = (
         "a pooler in between mixes up prepared statements: for asyncpg add"
         " statement_cache_size=0 to the URL, for psycopg leave prepare_threshold out",
     ),
+    (
+        _READ_ONLY,
+        "(?!)",
+        "it takes no writes: it is a replica, or was set to read only",
+    ),
+    (
+        frozenset({"53100", 1021, 1114}),
+        "database or disk is full",
+        "its disk is full, or its own limit is reached",
+    ),
+    (
+        frozenset({"57014", "55P03", 1205, 1969, 3024}),
+        "database (table )?is locked",
+        "it took too long: another program may be holding a lock",
+    ),
+    (
+        frozenset({2006, 2013}),
+        "(?!)",
+        "it did not answer in time, or the connection was lost",
+    ),
+    (
+        frozenset({"57P03"}),
+        "the database system is",
+        "it is starting, recovering or shutting down",
+    ),
+    (_NOT_IN_CLUSTER, "(?!)", "this node is not a part of its cluster now"),
     (
         frozenset({2002, 2003, 2005}),
         "(?i)connection refused|could not translate host name|failed to resolve host",
@@ -83,9 +111,11 @@ def is_conflict(cause: BaseException) -> bool:
 def needs_new_connection(cause: BaseException) -> bool:
     """Whether the server reports that this connection cannot be used any longer.
 
-    The server ends it, or accepts no writes, as after a failover.
+    The server ends it, or accepts no writes, as after a failover, or no statement at
+    all, as a node of a cluster that has lost the others.
     """
-    return not (_READ_ONLY | _CONNECTION_ENDED).isdisjoint(error_codes(cause))
+    ended = _READ_ONLY | _CONNECTION_ENDED | _NOT_IN_CLUSTER
+    return not ended.isdisjoint(error_codes(cause))
 
 
 def is_answer(cause: BaseException) -> bool:
@@ -129,4 +159,5 @@ def error_codes(cause: BaseException) -> list[object]:
 
 
 def _error_name(cause: BaseException) -> str:
-    return " ".join([type(cause).__name__, *map(str, error_codes(cause)[:1])])
+    # MySQL's number is the last: PyMySQL has its SQLSTATE too, which many errors share.
+    return " ".join([type(cause).__name__, *map(str, error_codes(cause)[-1:])])
