@@ -10,9 +10,11 @@ import pytest
 
 from tiktok_oauth_middleware import NotSignedIn, StoreError, TikTokTokens
 from tiktok_oauth_middleware._core.backends.one_step import run
+from tiktok_oauth_middleware._session import revocation
 from tiktok_oauth_middleware._session.endings import NotedEnds
 from tiktok_oauth_middleware._session.notes import Notes, note_name
 from tiktok_oauth_middleware._session.record import record_id
+from tiktok_oauth_middleware._session.records import Records
 
 from ..conftest import kept, make_settings
 from ..support.app_users import connect, connecting, sign_in
@@ -128,7 +130,7 @@ def id_of(world):
 
 
 @pytest.mark.parametrize("also", ["nothing", "withdrawal", "revoke"])
-def test_unfinished_revoke(world, tokens, meanwhile, also):
+def test_unfinished_revoke(world, tokens, meanwhile, also, monkeypatch):
     """A login fails while another process is revoking the access.
 
     The login's token still works then. A withdrawal that is noted meanwhile changes
@@ -138,9 +140,11 @@ def test_unfinished_revoke(world, tokens, meanwhile, also):
     browser = world.browser()
     callback = browser.consent(browser.begin())
     noted, name = endings(tokens), id_of(world)
-    began = []
+    monkeypatch.setattr(revocation, "LOCK_SECONDS", 0.1)
+    began, lock = [], world.store.lock(tokens._sync_service().records._key(name), 60)
 
     def happen():
+        assert lock.__enter__()
         run(tokens._sync_service().forget(name))
         began.append(run(noted.begin_revoke(name)))
         if also == "withdrawal":
@@ -153,6 +157,7 @@ def test_unfinished_revoke(world, tokens, meanwhile, also):
     assert browser.get(callback).status_code == 400
     assert kept(world) is None
     run(noted.end_revoke(name, began))
+    lock.__exit__(None, None, None)
     browser.log_in()
     assert browser.signed_in
 
@@ -175,10 +180,80 @@ def test_note_of_a_revoke(world, tokens, monkeypatch):
     assert run(noted._read(name)) == NotedEnds(ended_at=now, revoked_at=now)
 
 
-def test_process_that_died(world, tokens):
-    """A revoke whose process died does not affect a login two minutes later."""
-    run(endings(tokens).begin_revoke(id_of(world)))
-    world.clock.advance(120)
+@pytest.mark.parametrize("how", ["disconnect", "revoke_refused"])
+def test_lock_of_a_revoke(world, tokens, monkeypatch, how):
+    """Whatever revokes holds the lock until TikTok has answered."""
+    world.browser().log_in()
+    service, name, handle = tokens._sync_service(), id_of(world), world.tiktok.handle
+    seen = []
+
+    def listen(method, url, headers, body):
+        if "/oauth/revoke/" in url:
+            with world.store.lock(service.records._key(name), 60) as is_free:
+                seen.append(is_free)
+        return handle(method, url, headers, body)
+
+    monkeypatch.setattr(world.tiktok, "handle", listen)
+    given = [] if how == "disconnect" else [kept(world)]
+    run(getattr(service.revocation, how)(name, *given))
+    assert seen == [False]
+
+
+@pytest.mark.parametrize("is_revoked", [False, True])
+def test_process_that_died(world, tokens, meanwhile, is_revoked):
+    """If a process died during a revoke, a login asks TikTok whether its token works.
+
+    The lock of the process that died is free.
+    """
+    world.browser().log_in()
+
+    def happen():
+        run(endings(tokens).begin_revoke(id_of(world)))
+        run(tokens._sync_service().forget(id_of(world)))
+        if is_revoked:
+            world.tiktok.provider.end_tokens(world.tiktok.people[0].open_id)
+
+    browser = world.browser()
+    callback = browser.consent(browser.begin())
+    meanwhile(happen)
+    assert browser.get(callback).status_code == (400 if is_revoked else 303)
+    assert browser.signed_in is not is_revoked
+    browser.log_in()
+    assert browser.signed_in
+
+
+def test_lock_that_cannot_be_taken(world, tokens, meanwhile, monkeypatch, caplog):
+    """A login is refused if the store does not answer whether a revoke is over."""
+
+    def fail(*_):
+        message = "the store is down"
+        raise StoreError(message)
+
+    def happen():
+        run(endings(tokens).begin_revoke(id_of(world)))
+        monkeypatch.setattr(Records, "lock", fail)
+
+    browser = world.browser()
+    callback = browser.consent(browser.begin())
+    meanwhile(happen)
+    assert browser.get(callback).status_code == 400
+    assert not browser.signed_in
+    assert kept(world) is None
+    assert "whether a disconnect is over is unknown: the store is down" in caplog.text
+
+
+def test_disconnect_that_failed(world, tokens, monkeypatch):
+    """A disconnect whose store failed before the deletion prevents no login."""
+
+    async def fail(*_):
+        message = "the store is down"
+        raise StoreError(message)
+
+    world.browser().log_in()
+    with monkeypatch.context() as patched:
+        patched.setattr(Records, "forget", fail)
+        with pytest.raises(StoreError):
+            tokens.disconnect(world.tiktok.people[0].open_id)
     browser = world.browser()
     browser.log_in()
     assert browser.signed_in

@@ -163,6 +163,7 @@ class Endings:
         record: UserRecord,
         began_at: float,
         client: Callable[[], Awaitable[TikTokClient]],
+        are_revokes_over: Callable[[], Awaitable[bool]],
     ) -> bool:
         """Whether the access ended since a login's code was sent to TikTok.
 
@@ -174,17 +175,20 @@ class Endings:
             record: with the login's tokens.
             began_at: before the code was sent, in seconds since 1970.
             client: returns the client for TikTok.
+            are_revokes_over: `Revocation.are_over`.
         """
         since = await self._since(record_id, began_at)
-        if since != "perhaps":
-            return since == "yes"
+        if since == "no":
+            return False
+        if since == "revoking" and not await are_revokes_over():
+            return True
         with contextlib.suppress(TikTokError):
             return not await token_works(await client(), record)
         return False
 
     async def _since(
         self, record_id: str, began_at: float
-    ) -> Literal["no", "perhaps", "yes"]:
+    ) -> Literal["no", "perhaps", "revoking"]:
         try:
             noted = await self._read(record_id)
         except StoreError as error:
@@ -193,7 +197,7 @@ class Endings:
             )
             return "no"
         if noted.begun_since(began_at):
-            return "yes"
+            return "revoking"
         return "perhaps" if noted.ended_at >= began_at - SERVER_CLOCK_SKEW else "no"
 
     async def _read(self, record_id: str) -> NotedEnds:

@@ -78,6 +78,20 @@ class Revocation(Part):
         await self._announce(ended.open_id, ended.user_id, result, why)
         return result
 
+    async def are_over(self, record_id: str) -> bool:
+        """Whether every revoke of a user's access that has begun is over.
+
+        A revoke holds the lock from the deletion of the record on. So one that left the
+        note of its beginning, and not the lock, died. Waits for the lock up to
+        `LOCK_SECONDS`.
+        """
+        try:
+            async with self._refresh.held_off(record_id, LOCK_SECONDS) as lock:
+                return lock.is_held
+        except StoreError as error:
+            logger.warning("whether a disconnect is over is unknown: %s", error)
+            return False
+
     async def revoke_refused(self, record_id: str, record: UserRecord) -> None:
         """End a user's access at TikTok with the tokens of a login that was refused.
 
@@ -93,13 +107,20 @@ class Revocation(Part):
     async def _revoke_refused(self, record_id: str, record: UserRecord) -> None:
         ended, begun = None, []
         why: object
-        try:
-            begun = [await self._endings.begin_revoke(record_id)]
-            ended = await self._forget(record_id)
-        except StoreError as error:
-            # TikTok ends the record's tokens, and the next refresh ends its sessions.
-            logger.warning("the record of a refused login was not deleted: %s", error)
-        result, why = await self._revoke_and_note(record_id, record, begun, lock=None)
+        async with contextlib.AsyncExitStack() as locked:
+            try:
+                begun = [await self._endings.begin_revoke(record_id)]
+                await locked.enter_async_context(self._refresh.held_off(record_id, 0))
+                ended = await self._forget(record_id)
+            except StoreError as error:
+                # TikTok ends the record's tokens, and the next refresh ends its
+                # sessions.
+                logger.warning(
+                    "the record of a refused login was not deleted: %s", error
+                )
+            result, why = await self._revoke_and_note(
+                record_id, record, begun, lock=None
+            )
         user_id = ended.user_id if ended else ""
         await self._announce(record.open_id, user_id, result, why)
 

@@ -146,7 +146,13 @@ class CodeExchange:
             StoreError: the store failed.
         """
         named = record_id(self.settings.client_key, record.open_id)
-        if not await self.endings.has_ended(named, record, began_at, self.client):
+
+        def are_over() -> Awaitable[bool]:
+            return self.revocation().are_over(named)
+
+        if not await self.endings.has_ended(
+            named, record, began_at, self.client, are_over
+        ):
             return
         for _ in swap_attempts():
             stored = await self.records.load(named)

@@ -323,7 +323,8 @@ class TestWithAccounts:
 
         def listen(method, url, headers, body):
             if "/user/info/" in url:  # after the exchange, before the record is written
-                run(service.endings.begin_revoke(name))
+                run(service.endings.note(name))
+                both.fake.provider.end_tokens(open_id)
                 connections.close_all()  # Django does not close those of this thread
             return handle(method, url, headers, body)
 
