@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import anyio
+import httpx2
 import pytest
 
-from tiktok_oauth_middleware import MemoryStore, StoreError, TikTokTokens
+from tiktok_oauth_middleware import (
+    MemoryStore,
+    StoreError,
+    TikTokOAuthWSGIMiddleware,
+    TikTokTokens,
+)
 from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.leases import LEASE_SECONDS
 from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
@@ -17,6 +25,7 @@ from tiktok_oauth_middleware._session.endings import Endings
 from tiktok_oauth_middleware._session.notes import note_name
 from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware._session.records import Records
+from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
 from ..conftest import another_service, kept
 from ..support.patience import HANGS
@@ -140,6 +149,50 @@ def test_process_died(signed_in, world, tiktok, disconnect, is_lost, result):
         run(records.attempts.begin(stored, 60))
     tiktok.fail("token", error="invalid_grant")
     assert disconnect["job"](signed_in) == result
+
+
+class InterruptedDeletion(MemoryStore):
+    """Interrupts the process, as Ctrl-C does, when a record is deleted."""
+
+    def compare_and_set(self, key, old, new, ttl):
+        done = super().compare_and_set(key, old, new, ttl)
+        if ":grant:" in key and new is None:
+            signal.raise_signal(signal.SIGINT)
+        return done
+
+
+@pytest.mark.parametrize("how", ["blocking", "asyncio", "trio"])
+def test_interrupted(settings, clock, how):
+    """Ctrl-C after the deletion of the record does not keep the access from ending."""
+    fake = FakeTikTok.for_settings(settings, clock=clock)
+    options = {"store": InterruptedDeletion(clock=clock), "clock": clock}
+    options["transport"] = fake.transport
+    app = TikTokOAuthWSGIMiddleware(lambda *_: [], settings, **options)
+    with httpx2.Client(
+        transport=httpx2.WSGITransport(app), base_url=settings.origin
+    ) as client:
+        login_as(client, fake)
+    tokens, open_id = TikTokTokens(settings, **options), fake.people[0].open_id
+
+    async def adisconnect():
+        async with tokens:
+            await tokens.adisconnect(open_id)
+
+    def disconnect():
+        if how == "blocking":
+            tokens.disconnect(open_id)
+        else:
+            anyio.run(adisconnect, backend=how)
+
+    # A shell makes the processes that it starts in the background ignore the signal.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)):
+            disconnect()
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    assert fake.count("revoke") == 1
+    assert not has_access(fake)
 
 
 class TestNoLock:

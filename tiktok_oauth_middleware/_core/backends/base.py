@@ -104,7 +104,11 @@ class Backend(Protocol):
         ...
 
     async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return the result of `work`, which runs to its end as in `single_flight`."""
+        """Return the result of `work`, which runs to its end as in `single_flight`.
+
+        Under WSGI signals wait for that end, too, and not only from an answer of
+        TikTok's on.
+        """
         ...
 
     async def get_or_create(self, make: Callable[[], T], owner: object, name: str) -> T:

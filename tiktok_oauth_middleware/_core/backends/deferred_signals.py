@@ -1,8 +1,9 @@
-"""Deferred signals: a handler waits until new tokens are written to the store.
+"""Deferred signals: a handler waits until work that cannot be repeated is finished.
 
 Python runs the handler of a signal in the main thread, between any two steps of the
-code that runs there. A handler that raises, such as that of Ctrl-C, would lose the
-tokens if it ran between TikTok's answer and the end of their write.
+code that runs there. A handler that raises, such as that of Ctrl-C, would lose new
+tokens if it ran between TikTok's answer and the end of their write, or a deleted user's
+tokens if it ran before their revoke.
 
 Only signals that Python itself catches are deferred. uWSGI, bjoern and libev catch
 SIGINT in C although Python has a handler for it, and `signal.signal` would take it away

@@ -148,23 +148,19 @@ class ThreadBackend:
         return outcome.get()
 
     @contextmanager
-    def _shielding(self, *, is_final: bool = False) -> Iterator[None]:
+    def _shielding(self) -> Iterator[None]:
         """At the end of the block, raise an exception that interrupted a call inside.
 
         A signal's handler raises in the main thread, and gevent's timeouts in any
         greenlet. TikTok sends new tokens only once, so the answer is awaited and stored
         first. A second exception ends the wait, and a second signal the writing.
-
-        Args:
-            is_final: whether calls of the store are finished too that come before the
-                answer.
         """
         interruption = self._interruption
         if interruption.is_kept:
             yield
             return
         interruption.is_kept, interruption.error = True, None
-        interruption.is_final, interruption.kept = is_final, 0
+        interruption.is_final, interruption.kept = False, 0
         try:
             yield
         finally:
@@ -217,7 +213,8 @@ class ThreadBackend:
         return key in self._calls
 
     async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        with self._shielding(is_final=True):
+        with self._shielding():
+            self._interruption.defer()
             return await work()
 
     async def get_or_create(self, make: Callable[[], T], owner: object, name: str) -> T:

@@ -103,15 +103,25 @@ def test_other_signal_first(backend, handled):
     assert "send" not in handled
 
 
-def test_before_the_answer(backend, handled):
-    """Until TikTok is asked, signals are handled at once."""
+@pytest.mark.parametrize("means", ["single_flight", "shielded"])
+def test_before_the_answer(backend, handled, means):
+    """Until TikTok is asked, a refresh can be interrupted, and a disconnect cannot."""
+    done = []
 
     async def work():
         send()
+        done.append(1)
 
     with pytest.raises(TimeLimit):
-        run(backend.shielded(work))
-    assert handled == ["send"]
+        run(
+            backend.shielded(work)
+            if means == "shielded"
+            else backend.single_flight("key", work, wait=1)
+        )
+    assert len(handled) == 1
+    assert (done, "send" in handled) == (
+        ([1], False) if means == "shielded" else ([], True)
+    )
 
 
 @pytest.mark.parametrize("means", ["call_app_code", "ask_app"])
