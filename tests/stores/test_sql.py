@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import multiprocessing
 import os
 import threading
 import time
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 import trio
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.stores.registry import open_store, store_fault
@@ -24,6 +23,7 @@ from tiktok_oauth_middleware.testing.stores import AsyncStoreContract, StoreCont
 
 from ..support.patience import HANGS
 from ..support.ports import free_port
+from ..support.processes import context
 from .databases import MariaDB, PostgreSQL, Server, running
 from .sql_stores import Watched, kept, made, some_table
 from .twins import Twins
@@ -129,16 +129,28 @@ class TestEngine(OnPostgreSQL, Blocking):
         return SQLStore(sa.create_engine(elsewhere(server, "psycopg")))
 
 
+class EngineTwins(Twins):
+    """Twins of a store on the app's engine, whose connections the app closes."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.store = SQLStore(engine, table=some_table())
+        super().__init__(self.store)
+        self._engine = engine
+
+    async def close(self) -> None:
+        await super().close()
+        await self._engine.dispose()
+
+
 class TestAsyncEngine(OnMariaDB, InALoop):
     """The contract, on the app's AsyncEngine."""
 
     @pytest.fixture
     def open_store(self, server: Server) -> Callable[[], Any]:
         async def opened() -> Twins:
-            engine = create_async_engine(server.url("asyncmy"), poolclass=sa.NullPool)
-            store = SQLStore(engine, table=some_table())
-            await store.acreate_table()
-            return Twins(store)
+            twins = EngineTwins(create_async_engine(server.url("asyncmy")))
+            await twins.store.acreate_table()
+            return twins
 
         return opened
 
@@ -515,7 +527,6 @@ def _child(url: str, table: str, answers: Any) -> None:
 
 def test_processes_swap_without_a_loss(store: SQLStore, server: Server) -> None:
     """Of four processes exactly one creates each row, and no increment is lost."""
-    context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     arguments = (server.url(), store.table.name, answers)
     children = [context.Process(target=_child, args=arguments) for _ in range(4)]
