@@ -71,17 +71,20 @@ def database(migrated: None) -> Any:
     yield
     from django.contrib.auth import get_user_model
     from django.contrib.sessions.models import Session
-    from django.db import connections
+    from django.db import connections, transaction
 
     from tiktok_oauth_middleware.django.models import StoredRow, TikTokAccount
 
-    # Without the signals of a deletion, which would disconnect at TikTok.
-    accounts = TikTokAccount.objects.all()
-    accounts._raw_delete(accounts.db)
-    get_user_model().objects.all().delete()
-    Session.objects.all().delete()
-    for alias in ("default", "other"):
-        StoredRow.objects.using(alias).all().delete()
+    users = get_user_model().objects.all()
+    with transaction.atomic():
+        # Without the signals of a deletion, which would disconnect at TikTok.
+        for model in (TikTokAccount, Session, StoredRow):
+            rows = model.objects.all()
+            rows._raw_delete(rows.db)
+        if users.exists():  # their deletion looks at all tables that refer to them
+            users.delete()
+    rows = StoredRow.objects.using("other")
+    rows._raw_delete(rows.db)
     connections.close_all()
 
 
