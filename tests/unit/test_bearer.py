@@ -50,11 +50,17 @@ def tiktok(settings, clock):
     return FakeTikTok.for_settings(settings, clock=clock, access_lifetime=LIFE)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture
 def store(request, clock, tmp_path):
-    if request.param == "memory":
+    """Return a memory store, or a file of SQLite for tests `on_each_store`."""
+    if getattr(request, "param", "memory") == "memory":
         return MemoryStore(clock=clock)
     return SQLiteStore(tmp_path / "tokens.sqlite3", clock=clock)
+
+
+#: For calls that share a refresh or run in a request, where the store is awaited. What
+#: a client does with TikTok's answers does not depend on it.
+on_each_store = pytest.mark.parametrize("store", ["memory", "sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -139,11 +145,13 @@ LIST = {"json": {"max_count": 3}}
 
 
 class TestToken:
+    @on_each_store
     def test_call(self, api):
         """A call has the user's token, and TikTok accepts it."""
         answer = raise_for_tiktok(api.ask(**LIST)).json()
         assert len(answer["data"]["videos"]) == 3
 
+    @on_each_store
     def test_refreshed_ahead(self, api, tiktok, clock):
         """A token that is about to expire is refreshed before the call."""
         clock.advance(LIFE - 60)
@@ -325,6 +333,7 @@ class TestOrigin:
             client.get(VIDEOS)
 
 
+@on_each_store
 class TestTogether:
     def test_tasks(self, settings, tiktok, tokens, open_id, clock):
         """50 tasks with an expired token share one refresh, and no call fails."""
@@ -570,6 +579,7 @@ class TestPage:
         assert len(anyio.run(ask)) == 20
 
 
+@on_each_store
 class TestInRequest:
     """`auth.bearer`, in views of both middlewares."""
 
