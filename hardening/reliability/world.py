@@ -33,7 +33,7 @@ from tiktok_oauth_middleware import (
 from tiktok_oauth_middleware.stores import open_store
 from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.fake import Reply
-from tiktok_oauth_middleware.testing.provider import Person
+from tiktok_oauth_middleware.testing.people import Person
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from .django_store import set_up

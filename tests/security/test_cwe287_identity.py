@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tiktok_oauth_middleware._core.secret import reveal
-from tiktok_oauth_middleware.testing.provider import Person
+from tiktok_oauth_middleware.testing.people import Person
 
 from ..conftest import MeddledTikTok, kept
 from ..support.deliveries import HOOK, deliver

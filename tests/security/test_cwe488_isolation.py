@@ -23,7 +23,7 @@ from tiktok_oauth_middleware import (
     TikTokOAuthWSGIMiddleware,
 )
 from tiktok_oauth_middleware.testing import FakeTikTok
-from tiktok_oauth_middleware.testing.provider import Person
+from tiktok_oauth_middleware.testing.people import Person
 
 from ..conftest import (
     API,

@@ -15,7 +15,7 @@ from tiktok_oauth_middleware.errors import (
     TikTokError,
     TikTokUnavailable,
 )
-from tiktok_oauth_middleware.testing.provider import PEOPLE
+from tiktok_oauth_middleware.testing.people import PEOPLE
 
 OPEN_ID = PEOPLE[0].open_id
 #: The client's result: a value, or exactly this error.

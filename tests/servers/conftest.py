@@ -27,7 +27,7 @@ import httpx2
 import pytest
 
 from tiktok_oauth_middleware.testing import FakeTikTok
-from tiktok_oauth_middleware.testing.provider import Person
+from tiktok_oauth_middleware.testing.people import Person
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import CALLBACK, LOGIN, LOGOUT, PAGE, Gate

@@ -26,7 +26,7 @@ from tiktok_oauth_middleware.testing import (
     LoginFlowError,
 )
 from tiktok_oauth_middleware.testing.fake import ConnectionLost
-from tiktok_oauth_middleware.testing.provider import PEOPLE
+from tiktok_oauth_middleware.testing.people import PEOPLE
 
 from ..conftest import make_settings
 from .registered_app import FORM, KEY, REDIRECT, SECRET, App

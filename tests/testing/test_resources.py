@@ -13,7 +13,7 @@ from tiktok_oauth_middleware._oauth import authorize as authorize_module
 from tiktok_oauth_middleware._oauth import protocol, user_info, webhook_delivery
 from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing import wire as stand_in_wire
-from tiktok_oauth_middleware.testing.provider import PEOPLE
+from tiktok_oauth_middleware.testing.people import PEOPLE
 from tiktok_oauth_middleware.testing.videos import VIDEO_FIELDS
 
 from .registered_app import KEY, REDIRECT, SECRET, App

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .fake import ConsentRefused, FakeTikTok, LoginFlowError
 from .login import TikTokLogin, alogin_as, login_as
-from .provider import Person
+from .people import Person
 
 __all__ = [
     "ConsentRefused",

@@ -18,13 +18,12 @@ from tiktok_oauth_middleware._core.secret import reveal
 from ..errors import TikTokOAuthError
 from .api import Api, ConnectionLost, Fault, Record, Reply, TimedOut
 from .authorize import ConsentRequest, Refused, Registration
+from .people import PEOPLE, Person
 from .provider import (
     ACCESS_LIFETIME,
     NOT_ELIGIBLE,
-    PEOPLE,
     REFRESH_LIFETIME,
     SCOPE_TEXTS,
-    Person,
     Provider,
 )
 from .wire import AUTHORIZE, BROWSER_ORIGIN, STATUS_OF, is_elsewhere, signature

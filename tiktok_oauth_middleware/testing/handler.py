@@ -28,7 +28,7 @@ from .wire import AUTHORIZE
 if TYPE_CHECKING:
     from .authorize import ConsentRequest
     from .fake import FakeTikTok
-    from .provider import Person
+    from .people import Person
 
 _COOKIE = "stand-in-account"
 _MOST_OPEN = 1000

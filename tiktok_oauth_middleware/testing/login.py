@@ -24,7 +24,7 @@ from .mistakes import (
 
 if TYPE_CHECKING:
     from .fake import FakeTikTok
-    from .provider import Person
+    from .people import Person
 
 AnswerT = TypeVar("AnswerT")
 AnswerT_co = TypeVar("AnswerT_co", covariant=True)

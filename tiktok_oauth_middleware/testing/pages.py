@@ -13,7 +13,8 @@ from html import escape
 from urllib.parse import urlsplit
 
 from .authorize import ConsentRequest, Refused
-from .provider import SCOPE_TEXTS, Person
+from .people import Person
+from .provider import SCOPE_TEXTS
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#20242c;--soft:#5a6270;--paper:#eef1f4;--card:#fff;

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from .wire import STATUS_OF
 
 if TYPE_CHECKING:
-    from .provider import Person
+    from .people import Person
 
 #: The fields of TikTok's video object.
 VIDEO_FIELDS = (
