@@ -7,13 +7,11 @@ read them from the app itself), and no command prints a token or a key.
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, closing, redirect_stdout
+from contextlib import AbstractContextManager, closing
 from typing import TYPE_CHECKING, Any, cast
 
 from . import __version__
@@ -199,11 +197,12 @@ def _add_sandbox(commands: Any) -> None:
 def _check(given: argparse.Namespace) -> int:
     """Print every finding and the values to register; return the exit code."""
     from ._check import diagnose, of_faults, portal, report
+    from ._check.app_settings import Misused, settings_to_check
 
     register = None
     try:
-        settings = _settings(given.settings)
-    except _Misused as error:
+        settings = settings_to_check(given.settings)
+    except Misused as error:
         print(error, file=sys.stderr)
         return 2
     except ConfigurationError as error:
@@ -220,65 +219,6 @@ def _check(given: argparse.Namespace) -> int:
     else:
         print(report.as_text(findings, register, colour=_is_in_colour()))
     return code
-
-
-class _Misused(Exception):
-    """The command line names something that does not exist."""
-
-
-def _settings(named: str | None) -> TikTokSettings:
-    """Return the settings in the environment, or those at ``module:object``.
-
-    Raises:
-        ConfigurationError: they are wrong.
-        _Misused: there are no settings.
-    """
-    if named is None:
-        return TikTokSettings.from_env()
-    module, _, path = named.partition(":")
-    try:
-        # Text that the app prints when it is imported must not mix with our output.
-        with redirect_stdout(sys.stderr):
-            found: Any = importlib.import_module(module)
-            for name in filter(None, path.split(".")):
-                found = _attribute(found, name)
-            if callable(found):
-                found = found()
-    except ConfigurationError:
-        raise
-    except Exception as error:
-        message = f"--settings {named}: {_why(error)} while it was imported"
-        raise _Misused(message) from error
-    if not isinstance(found, TikTokSettings):
-        message = (
-            f"--settings {named}: a {type(found).__name__}; name a TikTokSettings, or"
-            " a function that returns one, as module:object"
-        )
-        raise _Misused(message)
-    return found
-
-
-def _attribute(found: object, name: str) -> object:
-    try:
-        return getattr(found, name)
-    except AttributeError as error:
-        error.name = error.name or name  # PyPy does not set it for modules
-        raise
-
-
-def _why(error: Exception) -> str:
-    """Return the error that stopped an import, and where; never the app's own text."""
-    words = type(error).__name__
-    # These are Python's own texts, about names.
-    if isinstance(error, ModuleNotFoundError):
-        words += f" (there is no module {error.name!r} here)"
-    elif isinstance(error, ImportError | AttributeError) and error.name:
-        words += f" (there is no {error.name!r} in it)"
-    place = None
-    for frame in traceback.extract_tb(error.__traceback__):
-        if "importlib" not in frame.filename and frame.filename != __file__:
-            place = frame
-    return words if place is None else f"{words} at {place.filename}:{place.lineno}"
 
 
 def _mount(text: str) -> str:
