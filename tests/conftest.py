@@ -39,7 +39,8 @@ from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware._session.service import SessionService
-from tiktok_oauth_middleware._web.app import Core, _served
+from tiktok_oauth_middleware._web.app import Core
+from tiktok_oauth_middleware._web.misuse import _served
 from tiktok_oauth_middleware.testing import FakeTikTok
 
 from .stores.conftest import RedisServer

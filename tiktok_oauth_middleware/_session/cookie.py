@@ -126,6 +126,11 @@ class SessionCookies:
         body = binascii.a2b_base64(signed.translate(TO_STANDARD))
         return Ticket(to_text(body[:ID_BYTES]), digest(body[ID_BYTES:]))
 
+    def accepts(self, other: SessionCookies) -> bool:
+        """Whether cookies that another middleware issues are genuine here."""
+        value, _ = other.issue(to_text(bytes(ID_BYTES)))
+        return self.read(value.encode()) is not None
+
     def session(self, value: str, max_age: int) -> Cookie:
         """Return the session cookie to set; an empty value deletes it."""
         return Cookie(self.session_name, value, max_age, self.secure)

@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
-from weakref import WeakValueDictionary
 
 from tiktok_oauth_middleware._core.encryption import Box, derive
 from tiktok_oauth_middleware._core.http import Headers, Request, Response
@@ -31,7 +29,7 @@ from .cookie_deletion import CookieDeletion
 from .cookie_header import find
 from .login import AppUsers, Connecting, LoginFlow
 from .logout import Logout
-from .misuse import check_wrapping
+from .misuse import check_wrapping, report_shared_cookie
 from .mount import MountPoints, no_tokens
 from .navigation import is_page_visit, language_ranges
 from .pages import Answer, ErrorPage, Pages, page_code
@@ -69,10 +67,6 @@ class _Middleware(Protocol):
     """The attribute of a middleware that `Core.check_app` reads."""
 
     app: Any
-
-
-#: The first of this process's middlewares with a session cookie, by host and name.
-_served: WeakValueDictionary[tuple[str | None, str], Core] = WeakValueDictionary()
 
 
 class Core:
@@ -135,7 +129,7 @@ class Core:
         self.challenges = Challenges(
             settings.origin, self._pages, self._login.transactions
         )
-        self._is_app_checked = False
+        self._is_app_checked = self._is_cookie_checked = False
 
     def _wire(
         self,
@@ -244,22 +238,13 @@ class Core:
         return True
 
     def report_shared_cookie(self) -> None:
-        """Log an error if another middleware has the same cookie, with another app.
+        """Log an error, once, if another middleware's cookies have the same name.
 
-        Either of them would take the other's session for forged and delete the cookie.
         Called before the first request: many middlewares may be made and not used.
         """
-        # A browser has one cookie of a name for all ports of a host.
-        host, name = urlsplit(self.settings.origin).hostname, self.cookies.session_name
-        other = _served.setdefault((host, name), self)
-        if other.settings.client_key != self.settings.client_key:
-            logger.error(
-                "two TikTok middlewares of this process, with different client keys,"
-                " use the cookie %s on %s: a login at one ends the session at the"
-                " other; give each its own cookie_name",
-                name,
-                host,
-            )
+        if not self._is_cookie_checked:
+            self._is_cookie_checked = True
+            report_shared_cookie(self.settings.origin, self.cookies)
 
     # --- requests to the middleware's own paths ----------------------------------
 

@@ -1,4 +1,4 @@
-"""Checks for wrong arguments of the middlewares and of the guards."""
+"""Checks for wrong uses of the middlewares, and wrong arguments of the guards."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
+from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.settings.arguments import is_async
 from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware._session.cookie import SessionCookies
 
 
 def check_app(app: object, *, is_wsgi: bool) -> None:
@@ -105,6 +111,36 @@ def check_wrapping(middleware: object, app: object) -> None:
                 f" app.{name} = ...(app.{name}, settings)"
             )
             raise ConfigurationError(message)
+
+
+#: The session cookies of the first of this process's middlewares that was used, by the
+#: host and the cookie's name.
+_served: WeakValueDictionary[tuple[str | None, str], SessionCookies] = (
+    WeakValueDictionary()
+)
+
+
+def report_shared_cookie(origin: str, cookies: SessionCookies) -> None:
+    """Log an error if another middleware has a cookie of the same name on this host.
+
+    Unless both accept each other's cookies, each takes the other's for forged and
+    deletes it.
+
+    Args:
+        origin: of the site.
+        cookies: the middleware's.
+    """
+    # A browser has one cookie of a name for all ports of a host.
+    host, name = urlsplit(origin).hostname, cookies.session_name
+    other = _served.setdefault((host, name), cookies)
+    if not (other.accepts(cookies) and cookies.accepts(other)):
+        logger.error(
+            "two TikTok middlewares of this process use the cookie %s on %s, with"
+            " different client keys or secret_keys: a login at one ends the session at"
+            " the other; give both the same keys, or each its own cookie_name",
+            name,
+            host,
+        )
 
 
 def is_inside_a_route(scope: Mapping[str, Any]) -> bool:

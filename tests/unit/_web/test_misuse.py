@@ -33,6 +33,8 @@ from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
 from ...conftest import API, ORIGIN, make_settings
 
+KEY, OTHER_KEY = "Vb3xT0kQ-one-key-of-tests-7YwLm2", "p9ZrN4cJ-other-key-of-tests-D8hG"
+
 
 async def asgi(scope, receive, send): ...
 
@@ -532,6 +534,7 @@ class TestSharedCookie:
         """Return a function that serves a request; it returns what was logged."""
 
         def serve(middleware, host, path="/", **options):
+            options = {"secret_keys": [KEY], **options}
             settings = make_settings(
                 redirect_uri=f"https://{host}/auth/tiktok/callback", **options
             )
@@ -567,13 +570,37 @@ class TestSharedCookie:
     @pytest.mark.parametrize(
         "first", [TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware]
     )
-    def test_logged(self, serve, first, second):
-        """The second one logs an error that names the cookie and the option."""
+    @pytest.mark.parametrize(
+        "other",
+        [{"client_key": "awanotherclientkey"}, {"secret_keys": [OTHER_KEY]}],
+        ids=["client_key", "secret_keys"],
+    )
+    def test_logged(self, serve, first, second, other):
+        """The second one logs an error that names the cookie and the options."""
         host = f"{first.__name__}-{second.__name__}.example.com".lower()
         assert serve(first, host) == []
-        [line] = serve(second, host, client_key="awanotherclientkey")
+        [line] = serve(second, host, **other)
         assert "__Host-tiktok" in line
+        assert "secret_keys" in line
         assert "cookie_name" in line
+
+    @pytest.mark.parametrize(
+        ("one", "other", "is_logged"),
+        [
+            (["old"], ["old", "older"], False),
+            (["new", "old"], ["old", "new"], False),
+            (["new", "old"], ["old"], True),
+            (["old"], ["new", "old"], True),
+        ],
+    )
+    def test_rotation(self, serve, one, other, is_logged):
+        """It is logged if either of them cannot read the other's new cookies."""
+        keys = {"new": OTHER_KEY, "old": KEY, "older": OTHER_KEY[::-1]}
+        host = "rotation.example.com"
+        for names, expected in ((one, False), (other, is_logged)):
+            secret_keys = [keys[name] for name in names]
+            found = serve(TikTokOAuthMiddleware, host, secret_keys=secret_keys)
+            assert bool(found) is expected
 
     @pytest.mark.parametrize(
         ("host", "options"),
