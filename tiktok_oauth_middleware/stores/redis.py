@@ -2,11 +2,8 @@
 
 A read is a single GET; reads that an event loop makes at the same time are combined
 into one MGET. A swap is one Lua script, which the server runs atomically. No call waits
-for longer than the timeout, and a dead connection costs one retry.
-
-When the answer to a swap is lost, the retry runs the swap twice, and the second run
-would find the new value and return False. Therefore each value ends in a random mark of
-the call that wrote it: a script that finds its own mark returns True.
+for longer than the timeout, and a dead connection costs one retry, in which a swap that
+has taken place recognizes its own value: see `redis_rows`.
 
 The class has blocking methods, and methods prefixed with ``a`` for asyncio. Made from a
 URL, it offers both, with one client for each process and one for each event loop; made
@@ -15,9 +12,7 @@ from a client, it offers the kind of method that the client has.
 
 from __future__ import annotations
 
-import math
 import os
-import re
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -33,10 +28,9 @@ from urllib.parse import urlsplit
 from tiktok_oauth_middleware._core.secret import Secret, reveal
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 
-from .base import Waits, refuse_empty_swap
+from .base import Waits
 from .paging import PAGE, ROWS, in_batches
 from .redis_connections import (
-    MARK,
     RedisConnections,
     blocking_connections,
     check_url,
@@ -44,6 +38,16 @@ from .redis_connections import (
     loop_connections,
 )
 from .redis_errors import failure, is_reply
+from .redis_rows import (
+    MARK,
+    create_rows,
+    found_rows,
+    marked_rows,
+    mget,
+    pattern_of,
+    swap_values,
+    without_marks,
+)
 from .registry import missing_library
 from .shared_reads import ReadResult, SharedReads
 from .swap_locks import AsyncSwapLock, SwapLock
@@ -113,8 +117,8 @@ class RedisStore:
 
     def get(self, key: str) -> bytes | None:
         """Return the value, or None if there is none or it has expired."""
-        found = _call_with_retries(
-            self._connections(), "read", lambda connections: connections.client.get(key)
+        found = self._call_with_retries(
+            "read", lambda connections: connections.client.get(key)
         )
         return None if found is None else found[:-MARK]
 
@@ -122,10 +126,9 @@ class RedisStore:
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
         """Replace `old` with `new`; return whether `old` was there."""
-        values = _swap_values(old, new, ttl)
+        values = swap_values(old, new, ttl)
         return bool(
-            _call_with_retries(
-                self._connections(),
+            self._call_with_retries(
                 "write",
                 lambda connections: connections.swap(keys=(key,), args=values),
             )
@@ -135,10 +138,8 @@ class RedisStore:
         """Return the value of each row, in the order of the keys."""
         found: list[bytes | None] = []
         for some in in_batches(keys, ROWS):
-            values = _call_with_retries(
-                self._connections(), "read", partial(_mget, some)
-            )
-            found += _without_marks(values)
+            values = self._call_with_retries("read", partial(mget, some))
+            found += without_marks(values)
         return found
 
     def create_many(self, rows: Sequence[tuple[str, bytes, float]]) -> list[bool]:
@@ -148,8 +149,8 @@ class RedisStore:
         """
         created: list[bool] = []
         for some in in_batches(rows, ROWS):
-            create = partial(_create_rows, _marked_rows(some))
-            answers = _call_with_retries(self._connections(), "write", create)
+            create = partial(create_rows, marked_rows(some))
+            answers = self._call_with_retries("write", create)
             created += map(bool, answers)
         return created
 
@@ -159,14 +160,14 @@ class RedisStore:
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys of rows that begin with `prefix`, of every node."""
-        pattern = _escaped_pattern(prefix) + "*"
+        pattern = pattern_of(prefix)
 
         def scan(connections: RedisConnections) -> list[str]:
-            found = connections.client.scan_iter(match=pattern, count=1000)
+            found = connections.client.scan_iter(match=pattern, count=PAGE)
             # SCAN may name a key twice (https://redis.io/docs/latest/commands/scan/).
             return sorted({key.decode() for key in found})
 
-        return _call_with_retries(self._connections(), "read", scan)
+        return self._call_with_retries("read", scan)
 
     def pages(self, prefix: str) -> Iterator[list[str]]:
         """Yield the keys that begin with `prefix`, a thousand at a time.
@@ -176,7 +177,7 @@ class RedisStore:
         Raises:
             StoreError: Redis failed.
         """
-        pattern = _escaped_pattern(prefix) + "*"
+        pattern = pattern_of(prefix)
         try:
             found = self._connections().client.scan_iter(match=pattern, count=PAGE)
             while page := [key.decode() for key in islice(found, PAGE)]:
@@ -192,10 +193,8 @@ class RedisStore:
         """
         for keys in self.pages(prefix):
             for some in in_batches(keys, ROWS):
-                values = _call_with_retries(
-                    self._connections(), "read", partial(_mget, some)
-                )
-                yield _rows_of(some, values)
+                values = self._call_with_retries("read", partial(mget, some))
+                yield found_rows(some, values)
 
     def facts(self) -> dict[str, Any]:
         """Return the server's INFO, and its ``save`` setting if CONFIG is permitted.
@@ -241,7 +240,7 @@ class RedisStore:
         from asyncio import gather
 
         try:
-            found = await self._acall_with_retries("read", partial(_mget, keys))
+            found = await self._acall_with_retries("read", partial(mget, keys))
         except StoreError as error:
             # The server may refuse MGET, or these keys in one command, and still allow
             # GET. After any other failure GET would fail as well.
@@ -269,7 +268,7 @@ class RedisStore:
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
         """Replace `old` with `new`; return whether `old` was there."""
-        values = _swap_values(old, new, ttl)
+        values = swap_values(old, new, ttl)
         return bool(
             await self._acall_with_retries(
                 "write", lambda connections: connections.swap(keys=(key,), args=values)
@@ -280,8 +279,8 @@ class RedisStore:
         """Return the value of each row, in the order of the keys."""
         found: list[bytes | None] = []
         for some in in_batches(keys, ROWS):
-            values = await self._acall_with_retries("read", partial(_mget, some))
-            found += _without_marks(values)
+            values = await self._acall_with_retries("read", partial(mget, some))
+            found += without_marks(values)
         return found
 
     async def acreate_many(
@@ -290,7 +289,7 @@ class RedisStore:
         """Write each row that does not exist; return which were written, in order."""
         created: list[bool] = []
         for some in in_batches(rows, ROWS):
-            create = partial(_create_rows, _marked_rows(some))
+            create = partial(create_rows, marked_rows(some))
             answers = await self._acall_with_retries("write", create)
             created += map(bool, answers)
         return created
@@ -301,10 +300,10 @@ class RedisStore:
 
     async def akeys(self, prefix: str) -> list[str]:
         """Return the keys of rows that begin with `prefix`, of every node."""
-        pattern = _escaped_pattern(prefix) + "*"
+        pattern = pattern_of(prefix)
 
         async def scan(connections: RedisConnections) -> list[str]:
-            found = connections.client.scan_iter(match=pattern, count=1000)
+            found = connections.client.scan_iter(match=pattern, count=PAGE)
             return sorted({key.decode() async for key in found})
 
         return await self._acall_with_retries("read", scan)
@@ -315,7 +314,7 @@ class RedisStore:
         Raises:
             StoreError: Redis failed.
         """
-        pattern = _escaped_pattern(prefix) + "*"
+        pattern = pattern_of(prefix)
         client, page = self._loop_connections().client, []
         try:
             await self._begin(client)
@@ -337,8 +336,8 @@ class RedisStore:
         """
         async for keys in self.apages(prefix):
             for some in in_batches(keys, ROWS):
-                values = await self._acall_with_retries("read", partial(_mget, some))
-                yield _rows_of(some, values)
+                values = await self._acall_with_retries("read", partial(mget, some))
+                yield found_rows(some, values)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop, and this process's others.
@@ -355,6 +354,25 @@ class RedisStore:
         if connections is not None:
             await connections.client.aclose()
         self.close()
+
+    def _call_with_retries(self, what: str, call: Callable[[RedisConnections], T]) -> T:
+        """Return the result of a call, retried on a new connection after a failover.
+
+        A failover may leave the old primary alive as a replica, with our connections
+        still open to it, while its service or virtual address already leads to the new
+        primary. The connection returns to the pool after the error, so idle connections
+        are dropped.
+        """
+        connections = self._connections()
+        tries = _PRIMARY_TRIES
+        while True:
+            tries -= 1
+            try:
+                return call(connections)
+            except Exception as error:
+                if not tries or not connections.may_try_again(error):
+                    raise failure(what, error) from error
+            _drop_idle(connections.pool)
 
     async def _acall_with_retries(
         self, what: str, call: Callable[[RedisConnections], Awaitable[T]]
@@ -431,94 +449,12 @@ class RedisStore:
             self._by_loop.pop(loop, None)
 
 
-def _call_with_retries(
-    connections: RedisConnections, what: str, call: Callable[[RedisConnections], T]
-) -> T:
-    """Return the result of a call, retried on a new connection after a failover.
-
-    A failover may leave the old primary alive as a replica, with our connections still
-    open to it, while its service or virtual address already leads to the new primary.
-    The connection returns to the pool after the error, so idle connections are dropped.
-    """
-    tries = _PRIMARY_TRIES
-    while True:
-        tries -= 1
-        try:
-            return call(connections)
-        except Exception as error:
-            if not tries or not connections.may_try_again(error):
-                raise failure(what, error) from error
-        _drop_idle(connections.pool)
-
-
-def _mget(keys: Sequence[str], connections: RedisConnections) -> Any:
-    """Call MGET; a cluster's client sends each node the keys that it has."""
-    client = connections.client
-    return (client.mget_nonatomic if connections.is_cluster else client.mget)(keys)
-
-
-def _rows_of(keys: Sequence[str], values: list[Any]) -> list[tuple[str, bytes]]:
-    """Return the rows that are still there, without the marks of their writers."""
-    return [
-        (key, value[:-MARK])
-        for key, value in zip(keys, values, strict=True)
-        if value is not None
-    ]
-
-
-def _without_marks(values: list[Any]) -> list[bytes | None]:
-    return [None if value is None else value[:-MARK] for value in values]
-
-
-def _marked_rows(
-    rows: Sequence[tuple[str, bytes, float]],
-) -> list[tuple[str, bytes, int]]:
-    """Return key, value with its mark and milliseconds of each row.
-
-    If the answer is lost, the call is repeated with the same marks. Rows that the first
-    call created then count as not created, as if another caller had created them.
-    """
-    found = []
-    for key, value, ttl in rows:
-        milliseconds = max(1, math.ceil(ttl * 1000))
-        found.append((key, value + os.urandom(MARK), milliseconds))
-    return found
-
-
-def _create_rows(
-    rows: list[tuple[str, bytes, int]], connections: RedisConnections
-) -> Any:
-    """Create rows, each by a command of its own, and return the answers.
-
-    Except on a cluster, either all are executed or none; none if the connection is lost
-    before all were sent.
-    """
-    pipeline = connections.client.pipeline(transaction=not connections.is_cluster)
-    for key, value, milliseconds in rows:
-        pipeline.set(key, value, px=milliseconds, nx=True)
-    return pipeline.execute()
-
-
 def _drop_idle(pool: Any) -> None:
     with suppress(Exception):  # a cluster's client has no pool and reconnects itself
         try:
             pool.disconnect(inuse_connections=False)
         except TypeError:  # some pools of redis-py 6 can only drop all
             pool.disconnect()
-
-
-def _escaped_pattern(text: str) -> str:
-    """Return a pattern of SCAN that matches this text alone."""
-    return re.sub(r"([\\*?\[\]^-])", r"\\\1", text)
-
-
-def _swap_values(old: bytes | None, new: bytes | None, ttl: float) -> tuple[Any, ...]:
-    refuse_empty_swap(old, new)
-    # Redis rejects a time to live of zero, so such a value is not written.
-    is_kept = new is not None and ttl > 0
-    marked = (new or b"") + os.urandom(MARK) if is_kept else b""
-    milliseconds = max(1, math.ceil(ttl * 1000)) if is_kept else 0
-    return (b"0" if old is None else b"1", old or b"", marked, milliseconds)
 
 
 def _host_and_port(netloc: str) -> str:

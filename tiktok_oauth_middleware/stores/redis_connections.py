@@ -8,33 +8,10 @@ from typing import TYPE_CHECKING, Any
 from tiktok_oauth_middleware.errors import ConfigurationError
 
 from .redis_errors import FAILOVER_REPLIES, reply_of
+from .redis_rows import SWAP
 
 if TYPE_CHECKING:
     from .shared_reads import SharedReads
-
-#: Bytes at the end of a value that name the call which wrote it.
-MARK = 8
-
-# Arguments: "1" if a value is expected, else "0"; the expected value; the new value
-# with its mark, or "" to delete the row; the time to live in milliseconds.
-_SWAP = f"""
-local found = redis.call('GET', KEYS[1])
-local new = ARGV[3]
-if new ~= '' and found == new then
-    return 1
-end
-if ARGV[1] == '0' then
-    if found then return 0 end
-elseif not found or string.sub(found, 1, -{MARK + 1}) ~= ARGV[2] then
-    return 0
-end
-if new == '' then
-    redis.call('DEL', KEYS[1])
-else
-    redis.call('SET', KEYS[1], new, 'PX', ARGV[4])
-end
-return 1
-"""
 
 _MAX_CONNECTIONS = 50
 #: Seconds for which any error may be the result of connections that were dropped.
@@ -107,7 +84,7 @@ def loop_connections(url: str, timeout: float) -> RedisConnections:
 
 
 def _connections_of(client: Any) -> RedisConnections:
-    return RedisConnections(client, client.register_script(_SWAP))
+    return RedisConnections(client, client.register_script(SWAP))
 
 
 def _pool(url: str, timeout: float) -> Any:
