@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from ._session.versioned_record import VersionedRecord
     from .settings.options import TikTokSettings
 
-_NOT_RENEWED = "could not be renewed; the log says why"
-
 
 class TikTokTokens:
     """The access tokens of an app's users, fresh, by open_id.
@@ -118,7 +116,8 @@ class TikTokTokens:
 
         Raises:
             NotSignedIn: there is no grant of this user, or it has ended.
-            TikTokUnavailable: the token has expired and TikTok sent no new one.
+            TikTokUnavailable: the token has expired and TikTok sent no new one; or it
+                is being refreshed in the event loop that this call blocks.
             StoreError: the store failed.
         """
         return run(self._get(self._sync_service(), open_id))
@@ -420,7 +419,7 @@ class TikTokTokens:
     # --- each operation -----------------------------------------------------------
 
     async def _get(self, service: SessionService, open_id: str) -> Token:
-        return self._token_of(await self._fresh(service, open_id, DUE))
+        return self._token_of(service, await self._fresh(service, open_id, DUE))
 
     async def _renew(
         self, service: SessionService, open_id: str, dead: str | None
@@ -432,8 +431,8 @@ class TikTokTokens:
         demand = Demand(replacing=dead)
         after = await self._fresh(service, open_id, demand)
         if fingerprint(after.record.access_token) == demand.replacing:
-            raise TikTokUnavailable("", f"the token {_NOT_RENEWED}")
-        return self._token_of(after)
+            raise _not_renewed(service, after)
+        return self._token_of(service, after)
 
     async def _load(self, service: SessionService, open_id: str) -> VersionedRecord:
         """Return a user's record; raise NotSignedIn if there is none."""
@@ -454,7 +453,7 @@ class TikTokTokens:
 
     async def _profile(self, service: SessionService, open_id: str) -> User:
         stored = await self._fresh(service, open_id, DUE)
-        self._token_of(stored)
+        self._token_of(service, stored)
         packed, refused = await _ask_profile(service, stored)
         if refused is not None and refused.error == "access_token_invalid":
             # TikTok refused a token that has not expired: refresh it and try once more.
@@ -467,10 +466,10 @@ class TikTokTokens:
             raise _not_signed_in()
         return read_profile(open_id, packed)
 
-    def _token_of(self, stored: VersionedRecord) -> Token:
+    def _token_of(self, service: SessionService, stored: VersionedRecord) -> Token:
         record = stored.record
         if record.expires_at <= self._clock():
-            raise TikTokUnavailable("", f"the token expired and {_NOT_RENEWED}")
+            raise _not_renewed(service, stored)
         return Token(record.access_token.reveal(), record.expires_at, record.scopes)
 
     def _user_pages(
@@ -536,6 +535,18 @@ class TikTokTokens:
         made = SessionService(self._settings, backend, **self._options)
         service: SessionService = vars(self).setdefault(name, made)  # atomic
         return service
+
+
+def _not_renewed(service: SessionService, stored: VersionedRecord) -> TikTokUnavailable:
+    """Return the error about a token that was to be replaced, with a reason."""
+    why = "could not be renewed; the log says why"
+    if service.refresh.is_held_up(stored.record_id):
+        why = (
+            "is being renewed by code that this call holds up: in an event loop await"
+            " aget() or arenew() instead"
+        )
+    has_expired = stored.record.expires_at <= service.clock()
+    return TikTokUnavailable("", f"the token {'expired and ' * has_expired}{why}")
 
 
 async def _next(pages: AsyncGenerator[UserPage, None]) -> UserPage | None:

@@ -486,6 +486,83 @@ class TestOneRefresh:
         assert world.refreshes == 1
 
 
+class Waiting(httpx2.AsyncBaseTransport):
+    """TikTok, which waits for the test before it refreshes."""
+
+    def __init__(self, tiktok):
+        self._inner = tiktok.transport
+        self.arrived, self.go_on = anyio.Event(), anyio.Event()
+
+    async def handle_async_request(self, request):
+        if b"refresh_token" in await request.aread():
+            self.arrived.set()
+            await self.go_on.wait()
+        return await self._inner.handle_async_request(request)
+
+
+class TestBlockingTheLoop:
+    """A blocking call in the event loop in which a task refreshes the same token."""
+
+    @pytest.fixture
+    async def refreshing(self, world):
+        """Return other tokens than those whose expired token a task is refreshing."""
+        await anyio.to_thread.run_sync(world.browser)
+        world.clock.advance(DAY + 1)
+        transport, got = Waiting(world.tiktok), []
+        tokens = world.tokens(transport=transport)
+
+        async def refresh():
+            try:
+                got.append(await tokens.aget(world.open_id))
+            except NotSignedIn as error:
+                got.append(error)
+
+        @asynccontextmanager
+        async def begun():
+            async with anyio.create_task_group() as group:
+                group.start_soon(refresh)
+                await transport.arrived.wait()
+                yield world.tokens()
+                assert got == []
+                transport.go_on.set()
+            await tokens.aclose()
+
+        return begun, got
+
+    @pytest.mark.parametrize("method", ["get", "renew"])
+    async def test_get(self, world, refreshing, method):
+        """It fails at once and says what to call, since the task could not go on."""
+        begun, got = refreshing
+        async with begun() as tokens:
+            with pytest.raises(TikTokUnavailable, match=r"in an event loop await aget"):
+                getattr(tokens, method)(world.open_id)
+        [token] = got
+        assert token.expires_at > world.clock()
+        assert world.refreshes == 1
+        assert tokens.get(world.open_id).access_token == token.access_token
+
+    async def test_disconnect(self, world, refreshing):
+        """It leaves the access to the task, which revokes its new token."""
+        begun, got = refreshing
+        async with begun() as tokens:
+            assert tokens.disconnect(world.open_id) == "failed"
+        assert [type(each) for each in got] == [NotSignedIn]
+        assert world.tiktok.count("revoke") == 1
+
+    async def test_in_a_thread(self, world, refreshing):
+        """In another thread it waits for the task."""
+        begun, got = refreshing
+        async with anyio.create_task_group() as group, begun() as tokens:
+
+            async def get():
+                got.append(await anyio.to_thread.run_sync(tokens.get, world.open_id))
+
+            group.start_soon(get)
+            await anyio.sleep(0.1)
+        assert len({token.access_token for token in got}) == 1
+        assert world.refreshes == 1
+
+
 class Cancelling:
     """A store for event loops; the task is cancelled after one of its calls."""
 

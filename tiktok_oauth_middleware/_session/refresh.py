@@ -25,7 +25,7 @@ from tiktok_oauth_middleware._core.backends.single_flight import InFlight
 from tiktok_oauth_middleware._core.leases import LEASE_SECONDS
 
 from .due import DUE, Demand, DueTimes
-from .refresh_lock import LockLostError, is_part_of_refresh, noted, try_lock
+from .refresh_lock import LockLostError, is_held_up, noted, try_lock
 from .refresh_request import RefreshRequest
 from .shared import Part
 
@@ -68,14 +68,14 @@ class Refresh(Part):
         replace.
 
         If the store fails while the token is valid, the refresh is postponed and the
-        request goes on. A signal's handler that calls this during a refresh of the same
-        user gets the record as it is stored.
+        request goes on. A call that holds up a refresh of the same user, such as one of
+        a signal's handler, gets the record as it is stored.
 
         Raises:
             StoreError: the store failed, and either the token has expired or `demand`
                 is not `DUE`.
         """
-        if not self.due.is_due(stored.record, demand) or is_part_of_refresh(
+        if not self.due.is_due(stored.record, demand) or self.is_held_up(
             stored.record_id
         ):
             return stored
@@ -119,6 +119,10 @@ class Refresh(Part):
         """Whether this process is refreshing a user's token now."""
         return self._backend.is_in_flight(_flight_key(record_id, DUE))
 
+    def is_held_up(self, record_id: str) -> bool:
+        """Whether a refresh of this user cannot end before the running code returns."""
+        return is_held_up(record_id, is_blocking=self._backend.is_blocking)
+
     async def result(self, record_id: str) -> VersionedRecord | None:
         """Wait for the running refresh; return its result.
 
@@ -150,8 +154,7 @@ class Refresh(Part):
         give_up = time.monotonic() + wait
         while True:
             async with try_lock(self._records, record_id, self._lease) as lock:
-                # A refresh on this stack ends only after the block.
-                is_last = is_part_of_refresh(record_id) or time.monotonic() > give_up
+                is_last = self.is_held_up(record_id) or time.monotonic() > give_up
                 if lock.is_held or is_last:
                     with noted(record_id):
                         yield lock

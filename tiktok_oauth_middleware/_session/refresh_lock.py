@@ -1,4 +1,4 @@
-"""The store's lock on a user's record, and what the running code is a part of."""
+"""The store's lock on a user's record, and refreshes that must not be waited for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
+from tiktok_oauth_middleware._core.backends.base import running_loop
 from tiktok_oauth_middleware.errors import StoreError
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ async def try_lock(
             yield RefreshLock(handle, lease, is_kept, requested_at)
 
 
-# --- work that is under way on this stack ----------------------------------------
+# --- refreshes that end only when the running code has returned ------------------
 
 
 class _Ongoing:
@@ -93,21 +95,37 @@ class _Ongoing:
 _ongoing: ContextVar[tuple[_Ongoing, ...]] = ContextVar("tiktok_refresh", default=())
 
 
+#: The refreshes in each event loop, which code that blocks the loop must not wait for.
+_in_loops: WeakKeyDictionary[object, set[_Ongoing]] = WeakKeyDictionary()
+
+
 @contextlib.contextmanager
 def noted(record_id: str) -> Iterator[None]:
-    """Note in the context that code inside is a part of a user's refresh."""
-    mine = _Ongoing(record_id)
+    """Note that code inside is a part of a user's refresh, for `is_held_up`."""
+    mine, loop = _Ongoing(record_id), running_loop()
+    beside = set() if loop is None else _in_loops.setdefault(loop, set())
+    beside.add(mine)
     before = _ongoing.set((*_ongoing.get(), mine))
     try:
         yield
     finally:
         # A task that was begun meanwhile keeps a copy of the context.
         mine.is_over = True
+        beside.discard(mine)
         _ongoing.reset(before)
 
 
-def is_part_of_refresh(record_id: str) -> bool:
-    """Whether the running code is a part of a refresh of this user's token."""
-    return any(
-        each.record_id == record_id and not each.is_over for each in _ongoing.get()
-    )
+def is_held_up(record_id: str, *, is_blocking: bool) -> bool:
+    """Whether the running code holds up a refresh of this user's token.
+
+    It is a part of that refresh; or it blocks the event loop in which that refresh is
+    a task.
+
+    Args:
+        record_id: of the user.
+        is_blocking: whether the code would wait without letting the event loop run.
+    """
+    ongoing = _ongoing.get()
+    if is_blocking and (loop := running_loop()) is not None:
+        ongoing = (*ongoing, *_in_loops.get(loop, ()))
+    return any(each.record_id == record_id and not each.is_over for each in ongoing)

@@ -8,6 +8,7 @@ Trio. `ThreadBackend` serves WSGI: its coroutines block and never suspend, so
 
 from __future__ import annotations
 
+import sys
 from collections.abc import (
     Awaitable,
     Callable,
@@ -15,6 +16,7 @@ from collections.abc import (
     Hashable,
     Iterable,
 )
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from tiktok_oauth_middleware._core.leases import RENEW_SECONDS
@@ -194,6 +196,18 @@ class Backend(Protocol):
     def is_blocking(self) -> bool:
         """Whether calls block, so that the HTTP client must be a blocking one."""
         ...
+
+
+def running_loop() -> object | None:
+    """Return what identifies the event loop that runs in this thread, if any."""
+    # Neither is imported here: only a program that has imported it can run its loop.
+    if asyncio := sys.modules.get("asyncio"):
+        with suppress(RuntimeError):
+            return asyncio.get_running_loop()  # type: ignore[no-any-return]
+    if trio := sys.modules.get("trio"):
+        with suppress(RuntimeError):
+            return trio.lowlevel.current_trio_token()  # type: ignore[no-any-return]
+    return None
 
 
 def on_asyncio() -> bool:
