@@ -234,20 +234,28 @@ def test_grant_ended_by_tiktok(site, browser, tokens):
     assert (event.open_id, event.user_id) == (open_id, "user-1")
 
 
-def test_withdrawal(site, tokens):
-    """A withdrawal at TikTok ends the connection, and the event names the user."""
+@pytest.mark.parametrize("by", ["its time", "a refresh"])
+def test_withdrawal(site, tokens, by):
+    """A withdrawal at TikTok ends the connection, and the event names the user.
+
+    It is recognized by its time, or if that is too close to the login, because TikTok
+    refuses to refresh the token.
+    """
     site = connecting(site, webhook_path="/auth/tiktok/webhook")
+    site.tiktok.access_lifetime = 10
     browser = signed_in(site)
     connect(browser)
     [open_id] = ids(tokens)
-    site.clock.advance(1000)
+    site.clock.advance(1000 if by == "its time" else 1)
     headers, body = site.tiktok.disconnect()
+    site.clock.advance(20)
     response = browser.client.post(
         "/auth/tiktok/webhook", headers=headers, content=body
     )
     assert response.status_code == 200
     assert rows(site) == []  # read before the row is corrected
     assert ids(tokens) == []
+    assert len(site.reported("session_ended")) == (by == "a refresh")
     event = last(site, "withdrawal")
     assert (event.open_id, event.user_id) == (open_id, "user-1")
 

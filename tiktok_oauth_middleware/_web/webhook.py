@@ -115,9 +115,12 @@ class Webhook:
         user_id: str | None = None
         if delivery.event == webhook_delivery.REMOVED and delivery.open_id:
             name = "withdrawal"
-            user_id = await self._withdraw(delivery.open_id, delivery, note)
+            named = record_id(self.service.settings.client_key, delivery.open_id)
+            user_id = await self._withdraw(named, delivery, note)
             if user_id is None:
                 return
+            if user_id:
+                await self.service.connections.unlist(user_id, named)
         details = {"event": delivery.event, "content": delivery.content}
         event = Event(
             name=name,
@@ -129,12 +132,17 @@ class Webhook:
         await self.service.emit(event)
 
     async def _withdraw(
-        self, open_id: str, delivery: webhook_delivery.WebhookDelivery, note: str
+        self, named: str, delivery: webhook_delivery.WebhookDelivery, note: str
     ) -> str | None:
         """Delete the record of a user who withdrew; None if it stays.
 
         If the process that handled the delivery died after it had deleted the record,
         the result is the same.
+
+        Args:
+            named: the record's id.
+            delivery: the withdrawal.
+            note: the name of its note.
 
         Returns:
             The user of the app to whom the account was connected, or "".
@@ -142,16 +150,12 @@ class Webhook:
         Raises:
             TikTokError: it is unknown whether the token still works.
         """
-        named = record_id(self.service.settings.client_key, open_id)
         # A login may be about to write the record.
         await self.service.endings.note(named)
         for _ in swap_attempts():
             stored = await self.service.records.load(named)
             if stored is None:
-                begun = await self.service.records.deliveries.begun(note)
-                if begun:
-                    await self.service.connections.unlist(begun, named)
-                return begun
+                return await self.service.records.deliveries.begun(note)
             is_withdrawn = await self._is_withdrawn(stored, delivery)
             user_id = stored.record.user_id
             if is_withdrawn is None:
@@ -166,8 +170,6 @@ class Webhook:
             await self.service.records.deliveries.begin(note, user_id)
             # A record written since, usually by a login, was not examined.
             if await self.service.records.delete_or_find_gone(stored):
-                if user_id:
-                    await self.service.connections.unlist(user_id, named)
                 return user_id
         return None
 
