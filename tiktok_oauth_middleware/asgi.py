@@ -8,22 +8,33 @@ on the session, and the response to a request that a guard refused.
 
 Read in this order: `TikTokOAuthMiddleware.__init__` builds the core, `__call__` serves
 one connection, and `_WatchedAuth` receives the app's messages and passes them to the
-server's ``send``. The functions after it translate between ASGI and the core.
+server's ``send``. `_asgi_exchange` translates between ASGI and the core.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable
 from functools import cache, partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from ._asgi_exchange import (
+    App,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    asgi_request,
+    no_body,
+    send_instead,
+    send_response,
+    without_body,
+)
 from ._core.app_parts import parts_of
 from ._core.backends.event_loop import AsyncBackend
-from ._core.http import NO_CONTENT, Cookie, Headers, Request, Response
+from ._core.http import Cookie, Headers, Response
 from ._core.log import logger
-from ._core.without_query import without_query
 from ._observe.emit import OnEvent
 from ._session.cached_session import (
     FETCHED_AT,
@@ -58,13 +69,6 @@ from .errors import ConfigurationError, StoreError
 from .settings.options import TikTokSettings
 from .tokens import TikTokTokens
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_TRY_AGAIN_LATER = 1013
 #: The codes with which frameworks and our guards close a WebSocket that they refuse
 #: (RFC 6455 section 7.4.1: normal closure, policy violation).
 _REFUSING_CODES = frozenset({1000, 1008, *CLOSE_CODES.values()})
@@ -169,9 +173,9 @@ class TikTokOAuthMiddleware:
         mount_point = self._mount_points.get(mount) or self._new_mount_point(scope)
         path = without_mount(scope["path"], mount) if mount else scope["path"]
         if kind == "http" and path in mount_point.routes:
-            request = _request(scope, path, mount_point.mount, receive)
+            request = asgi_request(scope, path, mount_point.mount, receive)
             response = await self._core.respond(request, mount_point)
-            await _respond(scope, send, response)
+            await send_response(scope, send, response)
             return
         # 2. The session cookie, and the session that it names.
         value: bytes | None = None
@@ -193,9 +197,9 @@ class TikTokOAuthMiddleware:
                 try:
                     found = await self._core.load_session(value)
                 except StoreError as error:
-                    request = _request(scope, path, mount_point.mount, receive)
+                    request = asgi_request(scope, path, mount_point.mount, receive)
                     response = await self._core.store_error_response(request, error)
-                    await _respond_instead(scope, receive, send, response)
+                    await send_instead(scope, receive, send, response)
                     return
                 if isinstance(found, tuple):
                     session = found
@@ -226,16 +230,16 @@ class TikTokOAuthMiddleware:
         ):
             challenges = self._core.challenges
             request = challenges.without_cookies(
-                _request(scope, path, mount_point.mount, receive)
+                asgi_request(scope, path, mount_point.mount, receive)
             )
             if kind != "http" or not is_preflight(request):
                 response = challenges.challenge_response(
                     request, mount_point, None, refusal
                 )
-                await _respond_instead(scope, receive, send, response)
+                await send_instead(scope, receive, send, response)
                 return
             auth._challenge = Challenge(is_preflight=True)
-            receive = _without_body(receive)
+            receive = without_body(receive)
         # 5. The app.
         inner = dict(scope)
         inner["tiktok"] = auth
@@ -423,7 +427,7 @@ class _WatchedAuth(TikTokAuth):
                 response = self._replacement(message)
                 if response is not None:
                     self._is_replaced = True
-                    return _respond(self._scope, self._send, response)
+                    return send_response(self._scope, self._send, response)
             message = dict(message)  # a copy: the app may send its own again
             message["headers"] = private_byte_headers(message.get("headers", ()))
         return self._send(message)
@@ -458,7 +462,7 @@ class _WatchedAuth(TikTokAuth):
             response = self._replacement(message)
             if response is not None:
                 self._is_replaced = True
-                return _respond(self._scope, self._send, response)
+                return send_response(self._scope, self._send, response)
         return self._send(message)
 
     def _cookie_headers(self) -> Headers:
@@ -488,7 +492,7 @@ class _WatchedAuth(TikTokAuth):
         path = without_mount(scope["path"], scope.get("root_path", ""))
         challenges = self._core.challenges
         request = challenges.without_cookies(
-            _request(scope, path, mount_point.mount, _no_body)
+            asgi_request(scope, path, mount_point.mount, no_body)
         )
         return challenges.replacement(
             request, mount_point, self._cached, challenge, head
@@ -538,97 +542,3 @@ def _calls_wsgi_app(parts: Iterable[object]) -> bool:
     return any(
         "wsgi" in kind.__name__.lower() and "wsgi" in kind.__module__ for kind in kinds
     )
-
-
-# --- from ASGI, and back ---------------------------------------------------------
-
-
-def _request(scope: Scope, path: str, mount: str, receive: Receive) -> Request:
-    async def read(limit: int) -> bytes | None:
-        return await _read_body(receive, limit)
-
-    query = scope.get("query_string", b"")
-
-    def for_app(auth: TikTokAuth) -> Scope:
-        return {**without_query(scope, query), "tiktok": auth}
-
-    return Request(
-        scope.get("method", "GET"),
-        path,
-        mount,
-        query,
-        scope["headers"],
-        read,
-        for_app,
-        scope["type"] == "websocket",
-    )
-
-
-async def _read_body(receive: Receive, limit: int) -> bytes | None:
-    """Return the body; None if it is longer than `limit` bytes, or was cut off."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        body += message.get("body", b"")
-        if len(body) > limit:
-            return None
-        if not message.get("more_body", False):
-            return bytes(body)
-
-
-def _without_body(receive: Receive) -> Receive:
-    """Return `receive` without the body, if there is any.
-
-    HTTP/2 need not state the length of a body, nor whether there is one.
-    """
-    has_begun = False
-
-    async def receive_message() -> Message:
-        nonlocal has_begun
-        if not has_begun:
-            has_begun = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        message = await receive()
-        while message["type"] == "http.request":
-            message = await receive()
-        return message
-
-    return receive_message
-
-
-async def _no_body() -> Message:
-    return {"type": "http.disconnect"}
-
-
-def _head(response: Response) -> list[tuple[bytes, bytes]]:
-    """Return the headers of our response, with the length of its body."""
-    head = [(k.encode(), v.encode()) for k, v in response.headers]  # they are ASCII
-    if response.status == NO_CONTENT:
-        return head
-    return [*head, (b"content-length", str(len(response.body)).encode())]
-
-
-async def _respond(scope: Scope, send: Send, response: Response) -> None:
-    """Send our response; a WebSocket is refused before it is accepted."""
-    kind = "http"
-    if scope["type"] == "websocket":
-        if "websocket.http.response" not in scope.get("extensions", {}):
-            code = CLOSE_CODES.get(response.status, _TRY_AGAIN_LATER)
-            await send({"type": "websocket.close", "code": code})
-            return
-        kind = "websocket.http"
-    body = b"" if scope.get("method") == "HEAD" else response.body
-    start = f"{kind}.response.start"
-    await send({"type": start, "status": response.status, "headers": _head(response)})
-    await send({"type": f"{kind}.response.body", "body": body})
-
-
-async def _respond_instead(
-    scope: Scope, receive: Receive, send: Send, response: Response
-) -> None:
-    """Send our response without calling the app."""
-    if scope["type"] == "websocket":
-        await receive()  # the handshake, which must be received before it is refused
-    await _respond(scope, send, response)

@@ -15,25 +15,18 @@ it to the server.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache, lru_cache, partial
-from http import HTTPStatus
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from ._core.app_parts import parts_of
 from ._core.backends.one_step import run
 from ._core.backends.threads import ThreadBackend
 from ._core.http import (
-    NO_CONTENT,
     Cookie,
     Headers,
-    Request,
-    Response,
-    environ_headers,
 )
-from ._core.without_query import without_query
 from ._observe.emit import OnEvent
 from ._session.cached_session import (
     FETCHED_AT,
@@ -54,6 +47,12 @@ from ._web.navigation import is_preflight
 from ._web.pages import PageMaker, Pages
 from ._web.path_readings import RequestPath, claimed_mounts
 from ._web.response_headers import EVENT_STREAM, keep_private, with_cookie_set
+from ._wsgi_exchange import (
+    decoded_native,
+    decoded_path,
+    start_own_response,
+    wsgi_request,
+)
 from .auth import NO_RESPONSE, CurrentUser, OnLogin, TikTokAuth
 from .caching import keep_out_of_djangos_caches
 from .errors import ConfigurationError, StoreError
@@ -153,8 +152,10 @@ class TikTokOAuthWSGIMiddleware:
         if environ.get("PATH_INFO") in mount_point.routes:
             # The request is not a local variable: reporters of exceptions would record
             # the cookies.
-            response = run(core.respond(_request(environ, mount_point), mount_point))
-            return _respond(environ, start_response, response)
+            response = run(
+                core.respond(wsgi_request(environ, mount_point), mount_point)
+            )
+            return start_own_response(environ, start_response, response)
         # 2. The session cookie, and the session that it names.
         session: CachedSession | None = None
         if self._cookie_name in environ.get("HTTP_COOKIE", ""):
@@ -162,9 +163,9 @@ class TikTokOAuthWSGIMiddleware:
                 session, start_response = self._find_session(environ, start_response)
             except StoreError as error:
                 response = run(
-                    core.store_error_response(_request(environ, mount_point), error)
+                    core.store_error_response(wsgi_request(environ, mount_point), error)
                 )
-                return _respond(environ, start_response, response)
+                return start_own_response(environ, start_response, response)
         # 3. The app's object. Filled here: the call of an __init__ costs 0.1 us.
         auth = environ["tiktok.auth"] = _WatchedAuth()
         auth._cached = session
@@ -176,7 +177,7 @@ class TikTokOAuthWSGIMiddleware:
         # Reporters of exceptions record the locals of every frame that an error passes.
         session = None
         # 4. Path rules.
-        path = _decoded_path(environ) if self._has_rules else ""
+        path = decoded_path(environ) if self._has_rules else ""
         if (
             path
             and self._is_protected(environ, path, mount_point)
@@ -190,13 +191,13 @@ class TikTokOAuthWSGIMiddleware:
             )
         ):
             request = core.challenges.without_cookies(
-                _request(environ, mount_point, path)
+                wsgi_request(environ, mount_point, path)
             )
             if _has_body(environ) or not is_preflight(request):
                 response = core.challenges.challenge_response(
                     request, mount_point, None, refusal
                 )
-                return _respond(environ, start_response, response)
+                return start_own_response(environ, start_response, response)
             auth._challenge = Challenge(is_preflight=True)
         # 5. The app.
         body = self.app(environ, auth._start_watched)
@@ -235,7 +236,7 @@ class TikTokOAuthWSGIMiddleware:
         if rules.protects(path, mount_point, recent=recent):
             return True
         mount, native = (
-            _decoded(environ.get("SCRIPT_NAME", "")),
+            decoded_native(environ.get("SCRIPT_NAME", "")),
             environ.get("PATH_INFO", ""),
         )
         full_path = mount_point.mount + path
@@ -255,7 +256,7 @@ class TikTokOAuthWSGIMiddleware:
         """
         if self._core.check_app(self) and environ.get("wsgi.multiprocess"):
             self._core.service.check_workers("the server runs several processes")
-        return self._core.mount_points.at(_decoded(mount))
+        return self._core.mount_points.at(decoded_native(mount))
 
     def _find_session(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -302,14 +303,14 @@ class TikTokOAuthWSGIMiddleware:
         _close_body(body)
         challenges, mount_point = self._core.challenges, auth._mount_point
         response = challenges.replacement(
-            challenges.without_cookies(_request(environ, mount_point)),
+            challenges.without_cookies(wsgi_request(environ, mount_point)),
             mount_point,
             auth._cached,
             challenge,
             auth._response_head() or ResponseHead(challenge.status, ()),
         )
         auth._is_waiting, auth._exc_info = False, None
-        return _respond(environ, auth._start_response, response)
+        return start_own_response(environ, auth._start_response, response)
 
     def close(self) -> None:
         """Close this process's connections; they open again when needed."""
@@ -492,72 +493,5 @@ def _close_body(body: Any) -> None:
         close()
 
 
-def _decoded(native: str) -> str:
-    """Return a path of UTF-8, which PEP 3333 gives as Latin-1."""
-    if native.isascii():
-        return native
-    return native.encode("latin-1").decode("utf-8", "replace")
-
-
-def _decoded_path(environ: WSGIEnvironment) -> str:
-    return _decoded(environ.get("PATH_INFO", "")) or "/"
-
-
-def _request(
-    environ: WSGIEnvironment, mount_point: MountPoint, path: str = ""
-) -> Request:
-    """Return the request; `path` is the decoded path, if it is known already."""
-
-    async def read(limit: int) -> bytes | None:
-        return _read_body(environ, limit)
-
-    query = environ.get("QUERY_STRING", "").encode("latin-1", "replace")
-
-    def for_app(auth: TikTokAuth) -> WSGIEnvironment:
-        return {**without_query(environ, query), "tiktok.auth": auth}
-
-    return Request(
-        environ["REQUEST_METHOD"],
-        path or _decoded_path(environ),
-        mount_point.mount,
-        query,
-        environ_headers(environ),
-        read,
-        for_app,
-    )
-
-
 def _has_body(environ: WSGIEnvironment) -> bool:
     return (environ.get("CONTENT_LENGTH") or "0") != "0"
-
-
-def _read_body(environ: WSGIEnvironment, limit: int) -> bytes | None:
-    """Return the body; None if it is longer than `limit` bytes."""
-    length = environ.get("CONTENT_LENGTH")
-    if not length and environ.get("wsgi.input_terminated"):
-        # A chunked body, on servers that mark its end (PEP 3333 does not define that).
-        chunked: bytes = environ["wsgi.input"].read(limit + 1)
-        return None if len(chunked) > limit else chunked
-    length = length or "0"
-    if not re.fullmatch(r"[0-9]{1,10}", length) or int(length) > limit:
-        return None
-    body: bytes = environ["wsgi.input"].read(int(length))
-    return body
-
-
-def _respond(
-    environ: WSGIEnvironment,
-    start_response: StartResponse,
-    response: Response,
-) -> Iterable[bytes]:
-    headers = [*response.headers]
-    if response.status != NO_CONTENT:
-        headers.append(("content-length", str(len(response.body))))
-    start_response(_status_line(response.status), headers)
-    return [b"" if environ["REQUEST_METHOD"] == "HEAD" else response.body]
-
-
-@lru_cache(maxsize=64)
-def _status_line(status: int) -> str:
-    """Return a status of ours with its phrase."""
-    return f"{status} {HTTPStatus(status).phrase}"

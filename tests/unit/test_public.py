@@ -125,8 +125,6 @@ TWINS = {
     "_WatchedAuth",
     "_deleting_cookie",
     "_read_body",
-    "_request",
-    "_respond",
     "_associated_data",
     "batch_statements_for",
     "statements_for",
