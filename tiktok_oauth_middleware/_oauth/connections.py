@@ -28,12 +28,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from tiktok_oauth_middleware._core.backends.base import GRACE_SECONDS, LATE_SECONDS
-
 from .http_library import httpcore, httpx
+from .streams import AsyncStream, BlockingStream
 
 #: The errors of httpcore that a broken network or a faulty server causes.
 _NETWORK_ERRORS = (
@@ -85,123 +84,6 @@ def _timeout_of(request: Any, name: str) -> float | None:
     """Return one of the timeouts that a request has, named as in httpx's `Timeout`."""
     seconds: float | None = request.extensions.get("timeout", {}).get(name)
     return seconds
-
-
-class _Unsent:
-    """The parts of a request until its answer is awaited, to be written at once.
-
-    httpcore writes the head and the form of a request one after the other: two records
-    of TLS and two system calls, and a server that wakes up twice.
-    """
-
-    __slots__ = ("_parts", "_timeout")
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._timeout: float | None = None
-
-    def add(self, part: bytes, timeout: float | None) -> None:
-        if part:
-            self._parts.append(part)
-            self._timeout = timeout
-
-    def take(self) -> tuple[bytes, float | None]:
-        """Return the bytes to write now, once, and the timeout; b"" for none."""
-        parts, self._parts = self._parts, []
-        return b"".join(parts), self._timeout
-
-
-class _BlockingStream(httpcore.NetworkStream):  # type: ignore[misc]
-    """A stream that records whether anything was read from it, and ends in time.
-
-    The caller gives up at its timeout, but its thread would read on for as long as
-    single bytes arrive.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self._unsent = _Unsent()
-        self.has_answered = False
-        #: When the answer must be complete, of `time.monotonic`.
-        self.deadline = math.inf
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        request, write_timeout = self._unsent.take()
-        if request:
-            # As in httpcore: the server may have answered before it closed.
-            with suppress(httpcore.WriteError):
-                self._stream.write(request, write_timeout)
-        began = time.monotonic()
-        if not self.has_answered:
-            # The process may have been suspended since the request was written.
-            self.deadline = max(self.deadline, began + GRACE_SECONDS)
-        left = self.deadline - began
-        if left <= 0:
-            message = "the answer takes too long"
-            raise httpcore.ReadTimeout(message)
-        seconds = left if timeout is None else min(left, timeout)
-        try:
-            data = self._stream.read(max_bytes, seconds)
-        except httpcore.ReadTimeout:
-            if not self._extend_if_late(began + seconds):
-                raise
-            data = self._stream.read(max_bytes, GRACE_SECONDS)
-        else:
-            self._extend_if_late(began + seconds)
-        self.has_answered = self.has_answered or bool(data)
-        return bytes(data)
-
-    def _extend_if_late(self, end: float) -> bool:
-        """Give the rest of an answer more time if a read ended late; say whether so."""
-        now = time.monotonic()
-        if now - end <= LATE_SECONDS:
-            return False
-        self.deadline = max(self.deadline, now + GRACE_SECONDS)
-        return True
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._unsent.add(buffer, timeout)
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
-class _AsyncStream(httpcore.AsyncNetworkStream):  # type: ignore[misc]
-    """A stream that records whether anything was read from it."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self._unsent = _Unsent()
-        self.has_answered = False
-
-    async def read(
-        self,
-        max_bytes: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
-    ) -> bytes:
-        request, write_timeout = self._unsent.take()
-        if request:
-            with suppress(httpcore.WriteError):
-                await self._stream.write(request, write_timeout)
-        data: bytes = await self._stream.read(max_bytes, timeout)
-        self.has_answered = self.has_answered or bool(data)
-        return data
-
-    async def write(
-        self,
-        buffer: bytes,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
-    ) -> None:
-        self._unsent.add(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
 
 
 class _Connection(NamedTuple):
@@ -305,7 +187,7 @@ class BlockingConnections(_Connections, httpx.BaseTransport):  # type: ignore[mi
                 opened = self.open(origin, seconds)
             except _NOT_CONNECTED:
                 opened = self.open(origin, seconds)
-        stream = _BlockingStream(opened)
+        stream = BlockingStream(opened)
         return _Connection(httpcore.HTTP11Connection(origin, stream), stream)
 
     def open(self, origin: Any, seconds: float | None) -> Any:
@@ -372,7 +254,7 @@ class AsyncConnections(_Connections, httpx.AsyncBaseTransport):  # type: ignore[
                 opened = await self.open(origin, seconds)
             except _NOT_CONNECTED:
                 opened = await self.open(origin, seconds)
-        stream = _AsyncStream(opened)
+        stream = AsyncStream(opened)
         return _Connection(httpcore.AsyncHTTP11Connection(origin, stream), stream)
 
     async def open(self, origin: Any, seconds: float | None) -> Any:

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from tiktok_oauth_middleware._core.backends.base import LATE_SECONDS
-from tiktok_oauth_middleware._oauth.connections import _AsyncStream, _BlockingStream
 from tiktok_oauth_middleware._oauth.http_library import httpcore
+from tiktok_oauth_middleware._oauth.streams import AsyncStream, BlockingStream
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
@@ -66,7 +66,7 @@ def _post():
 
 def _blocking(wire):
     request = _post()
-    stream = _BlockingStream(wire)
+    stream = BlockingStream(wire)
     connection = httpcore.HTTP11Connection(request.url.origin, stream)
     return connection.handle_request(request).read()
 
@@ -79,7 +79,7 @@ def _in_a_loop(wire):
             yield b"code=1"
 
     request.stream = Body()
-    stream = _AsyncStream(wire)
+    stream = AsyncStream(wire)
     connection = httpcore.AsyncHTTP11Connection(request.url.origin, stream)
 
     async def call():
@@ -102,12 +102,12 @@ class TestSuspended:
                     raise httpcore.ReadTimeout
                 return super().read(max_bytes, timeout)
 
-        assert _BlockingStream(Suspended()).read(100, 0.01) == ANSWER[:20]
+        assert BlockingStream(Suspended()).read(100, 0.01) == ANSWER[:20]
 
     @pytest.mark.parametrize("is_late", [False, True])
     def test_deadline(self, is_late):
         """The rest of an answer is read although the deadline passed in a pause."""
-        stream = _BlockingStream(Blocking())
+        stream = BlockingStream(Blocking())
         stream.deadline = time.monotonic() - 5
         assert stream.read(100, 1) == ANSWER[:20]
         stream.deadline -= 0 if is_late else 60
