@@ -36,12 +36,7 @@ from ._core.backends.event_loop import AsyncBackend
 from ._core.http import Cookie, Headers, Response
 from ._core.log import logger
 from ._observe.emit import OnEvent
-from ._session.cached_session import (
-    FETCHED_AT,
-    FRESH_UNTIL,
-    CachedSession,
-    NoSession,
-)
+from ._session.cached_session import FETCHED_AT, FRESH_UNTIL, CachedSession, NoSession
 from ._session.cookie import SESSION_LENGTH
 from ._session.service import SessionService
 from ._web.app import Core

@@ -23,17 +23,9 @@ from typing import TYPE_CHECKING, Any
 from ._core.app_parts import parts_of
 from ._core.backends.one_step import run
 from ._core.backends.threads import ThreadBackend
-from ._core.http import (
-    Cookie,
-    Headers,
-)
+from ._core.http import Cookie, Headers
 from ._observe.emit import OnEvent
-from ._session.cached_session import (
-    FETCHED_AT,
-    FRESH_UNTIL,
-    CachedSession,
-    NoSession,
-)
+from ._session.cached_session import FETCHED_AT, FRESH_UNTIL, CachedSession, NoSession
 from ._session.cookie import SESSION_LENGTH
 from ._session.service import SessionService
 from ._web.app import Core

@@ -9,11 +9,7 @@ from http import HTTPStatus
 from typing import Any, NoReturn
 
 from tiktok_oauth_middleware._core.redact import mask, one_line
-from tiktok_oauth_middleware.errors import (
-    GrantRevoked,
-    TikTokError,
-    TikTokUnavailable,
-)
+from tiktok_oauth_middleware.errors import GrantRevoked, TikTokError, TikTokUnavailable
 
 #: Codes of temporary errors, with any status.
 TRANSIENT = frozenset(

@@ -13,11 +13,7 @@ from a client, it offers the kind of method that the client has.
 from __future__ import annotations
 
 import os
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    suppress,
-)
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from functools import partial
 from importlib import import_module
 from inspect import iscoroutinefunction
@@ -53,13 +49,7 @@ from .shared_reads import ReadResult, SharedReads
 from .swap_locks import AsyncSwapLock, SwapLock
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        AsyncIterator,
-        Awaitable,
-        Callable,
-        Iterator,
-        Sequence,
-    )
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
 T = TypeVar("T")
 

@@ -22,14 +22,7 @@ def make_table(
     name: str, schema: str | None, metadata: MetaData | None = None
 ) -> Table:
     """Return the table's definition, in metadata of its own if none is given."""
-    from sqlalchemy import (
-        BigInteger,
-        Column,
-        LargeBinary,
-        MetaData,
-        String,
-        Table,
-    )
+    from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, String, Table
     from sqlalchemy.dialects import mysql
 
     of_mysql = ("mysql", "mariadb")

@@ -13,13 +13,7 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        AsyncIterator,
-        Awaitable,
-        Callable,
-        Coroutine,
-        Iterator,
-    )
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 
 T = TypeVar("T")
 

@@ -16,11 +16,7 @@ from urllib.parse import urlencode, urlsplit
 from tiktok_oauth_middleware._core.origins import origin_of
 
 from .fake import LoginFlowError
-from .mistakes import (
-    check_answer,
-    check_middleware,
-    check_stand_in_was_used,
-)
+from .mistakes import check_answer, check_middleware, check_stand_in_was_used
 
 if TYPE_CHECKING:
     from .fake import FakeTikTok

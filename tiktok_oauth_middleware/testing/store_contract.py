@@ -16,9 +16,7 @@ import pytest
 from tiktok_oauth_middleware.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        Callable,
-    )
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
