@@ -212,23 +212,6 @@ class TikTokAuth:
 
         return TikTokBearer(self._mount_point.tokens(), self._cached[OPEN_ID])
 
-    @classmethod
-    def of(cls, cached: CachedSession | None, mount_point: MountPoint) -> Self:
-        """Return the authentication of a session, or of an anonymous request."""
-        made = cls()
-        made._cached, made._mount_point = cached, mount_point
-        made._accessed, made._challenge = False, None
-        return made
-
-    def _refuse(self, challenge: Challenge) -> None:
-        """Note why a guard refused the request, for the middleware.
-
-        A preflight that passed a path rule keeps the rule's own mark. So the client
-        gets only CORS headers, even if the app catches the guard's refusal.
-        """
-        if self._challenge is None or not self._challenge.is_preflight:
-            self._challenge = challenge
-
     def missing_scopes(self, *scopes: str) -> frozenset[str]:
         """Return those of `scopes` that the user has not granted.
 
@@ -342,6 +325,62 @@ class TikTokAuth:
             url, look, label=label, language=language, nonce=nonce
         )
 
+    def connect_url(self, next: str | None = None, scopes: Iterable[str] = ()) -> str:
+        """Return the address that connects a TikTok account to the user of the app.
+
+        Use it for a form that posts, or for a link on a page of this site; from another
+        site it leads to a page that asks first. A login in the browser is not changed.
+
+        Args:
+            next: as for `login_url`.
+            scopes: as for `login_url`.
+
+        Raises:
+            ConfigurationError: as for `login_url`; or ``connect_path`` is not set.
+        """
+        requested = self._requested("connect_url", scopes)
+        return self._mount_point.connect_url(next, requested)
+
+    @property
+    def logout_url(self) -> str:
+        """The address to POST to, from a form of this site, to log out."""
+        return self._mount_point.logout_url()
+
+    # --- not for apps ---------------------------------------------------------------
+
+    @classmethod
+    def of(cls, cached: CachedSession | None, mount_point: MountPoint) -> Self:
+        """Return the authentication of a session, or of an anonymous request."""
+        made = cls()
+        made._cached, made._mount_point = cached, mount_point
+        made._accessed, made._challenge = False, None
+        return made
+
+    def _refuse(self, challenge: Challenge) -> None:
+        """Note why a guard refused the request, for the middleware.
+
+        A preflight that passed a path rule keeps the rule's own mark. So the client
+        gets only CORS headers, even if the app catches the guard's refusal.
+        """
+        if self._challenge is None or not self._challenge.is_preflight:
+            self._challenge = challenge
+
+    def _requested(self, name: str, scopes: Iterable[str]) -> set[str] | frozenset[str]:
+        """Return the scopes that a URL is to request.
+
+        Raises:
+            ConfigurationError: a scope is in neither list of the settings.
+        """
+        requested = parse_scopes(scopes) if isinstance(scopes, str) else {*scopes}
+        unlisted = requested - self._mount_point.allowed_scopes
+        if unlisted:
+            message = (
+                f"{name} asks for {one_line(', '.join(sorted(unlisted)))}, which is"
+                " in neither scopes nor optional_scopes: list it in one of them"
+            )
+            raise ConfigurationError(message)
+        return requested
+
     def _bind_to_browser(self) -> str:
         """Return the id to which links of this browser are bound; the response sets it.
 
@@ -365,43 +404,6 @@ class TikTokAuth:
     def _set_cookie(self, cookie: Cookie) -> None:  # noqa: ARG002 - none here
         """Add a cookie to the response; each middleware overrides this."""
         raise ConfigurationError(NO_RESPONSE)
-
-    def connect_url(self, next: str | None = None, scopes: Iterable[str] = ()) -> str:
-        """Return the address that connects a TikTok account to the user of the app.
-
-        Use it for a form that posts, or for a link on a page of this site; from another
-        site it leads to a page that asks first. A login in the browser is not changed.
-
-        Args:
-            next: as for `login_url`.
-            scopes: as for `login_url`.
-
-        Raises:
-            ConfigurationError: as for `login_url`; or ``connect_path`` is not set.
-        """
-        requested = self._requested("connect_url", scopes)
-        return self._mount_point.connect_url(next, requested)
-
-    def _requested(self, name: str, scopes: Iterable[str]) -> set[str] | frozenset[str]:
-        """Return the scopes that a URL is to request.
-
-        Raises:
-            ConfigurationError: a scope is in neither list of the settings.
-        """
-        requested = parse_scopes(scopes) if isinstance(scopes, str) else {*scopes}
-        unlisted = requested - self._mount_point.allowed_scopes
-        if unlisted:
-            message = (
-                f"{name} asks for {one_line(', '.join(sorted(unlisted)))}, which is"
-                " in neither scopes nor optional_scopes: list it in one of them"
-            )
-            raise ConfigurationError(message)
-        return requested
-
-    @property
-    def logout_url(self) -> str:
-        """The address to POST to, from a form of this site, to log out."""
-        return self._mount_point.logout_url()
 
     def __repr__(self) -> str:
         if self._cached is None:
