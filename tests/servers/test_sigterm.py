@@ -39,6 +39,8 @@ if os.environ.get("SERVERS") == "all":
     RUN = list(KINDS)
 #: Seconds from SIGTERM to TikTok's answer.
 MEANWHILE = 1.5
+#: Seconds in which a server notices that a client has closed its connection.
+NOTICED = 0.5
 
 
 @pytest.fixture(params=RUN)
@@ -70,23 +72,29 @@ def browser(server: Server) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def interrupt(browser: Browser, gate: Gate) -> Callable[[str, str], Answer | None]:
+def interrupt(browser: Browser, gate: Gate) -> Callable[..., Answer | None]:
     """Return a function that restarts the server while TikTok processes a request.
 
-    It returns the answer to the request; None if the server closed the connection.
+    It returns the answer to the request; None if the server closed the connection, or
+    the client did because of `leaves`.
     """
     server = browser.server
 
-    def interrupt(target: str, grant_type: str) -> Answer | None:
+    def interrupt(
+        target: str, grant_type: str, *, leaves: bool = False
+    ) -> Answer | None:
         tiktok = server.tiktok
         tiktok.grant_type, tiktok.gate = grant_type, gate
         with send(server, target, dict(browser.client.cookies)) as sent:
             gate.wait()
             browser.client.close()
+            if leaves:
+                sent.close()
+                time.sleep(NOTICED)
             server.process.send_signal(signal.SIGTERM)
             time.sleep(MEANWHILE)
             gate.open()
-            answer = answer_to(sent)
+            answer = None if leaves else answer_to(sent)
         tiktok.gate = None
         if server.name in MAY_HANG:
             with suppress(subprocess.TimeoutExpired):
@@ -164,6 +172,18 @@ def test_unfinished_refresh(server, browser, interrupt):
     assert browser.me().json()["token_expires_at"]
     sent = tiktok.count("token", grant_type=REFRESH)
     assert sent == (2 if server.name in ENDS_AT_ONCE else 1)
+
+
+def test_client_has_gone(server, browser, interrupt):
+    """A refresh whose client has gone is not lost either, if the server waits."""
+    tiktok = server.tiktok
+    usual, tiktok.access_lifetime = tiktok.access_lifetime, 1
+    browser.log_in()
+    tiktok.access_lifetime = usual
+    time.sleep(1)
+    interrupt("/api/me", REFRESH, leaves=True)
+    is_lost = browser.me().json().get("token_expires_at") is None
+    assert is_lost == (server.name in ENDS_AT_ONCE)
 
 
 def test_ctrl_c(tmp_path):

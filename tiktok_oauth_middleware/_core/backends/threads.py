@@ -45,6 +45,9 @@ _NOT_KEPT = (Exception, KeyboardInterrupt, SystemExit, GeneratorExit)
 #: How many exceptions are kept during one piece of work: a store whose every call ends
 #: with one must not be called for ever.
 _MOST_KEPT = 5
+#: How long the end of the process waits for the work after TikTok's answer at most, in
+#: seconds: a little longer than the write of new tokens is tried.
+_LAST_WORK_SECONDS = 15.0
 _NO_THREADS = frozenset({"uwsgi", "gevent", "eventlet"})
 
 
@@ -58,6 +61,8 @@ class _Interruption(threading.local):
     #: The first that was kept, and how many were.
     error: BaseException | None = None
     kept = 0
+    #: Set when the work is finished.
+    finished: threading.Event | None = None
 
     def defer(self) -> None:
         """Let nothing interrupt this thread any more until the work is finished."""
@@ -113,9 +118,13 @@ class ThreadBackend:
         then would block the request for ever. At the timeout the thread is left behind
         and its result dropped. A thread costs about 60 us, once per login or refresh.
 
-        Inside `_shielding` an exception that interrupts the wait is raised later.
+        Inside `_shielding` an exception that interrupts the wait is raised later, and
+        the thread, which is not a daemon then, lives until the work is finished: the
+        process does not end before. A server may end it although a thread of its own
+        still works for a client that has gone (granian).
         """
         outcome, end = Outcome(BaseException), threading.Event()
+        finished = self._interruption.finished
         # Taken by the thread before the call, or by this one, which makes none then.
         turn = threading.Lock()
 
@@ -125,10 +134,15 @@ class ThreadBackend:
             with outcome:
                 outcome.value = call()
             end.set()
+            if finished is not None:
+                finished.wait(_LAST_WORK_SECONDS)
 
         # With the request's context variables, which the HTTP client's tracing reads.
         thread = threading.Thread(
-            target=copy_context().run, args=(work,), name="tiktok-call", daemon=True
+            target=copy_context().run,
+            args=(work,),
+            name="tiktok-call",
+            daemon=finished is None,
         )
         deadline = time.monotonic() + seconds
         try:
@@ -161,9 +175,12 @@ class ThreadBackend:
             return
         interruption.is_kept, interruption.error = True, None
         interruption.is_final, interruption.kept = False, 0
+        interruption.finished = finished = threading.Event()
         try:
             yield
         finally:
+            interruption.finished = None
+            finished.set()
             error, interruption.error = interruption.error, None
             interruption.is_kept = interruption.is_final = False
             signals.end()

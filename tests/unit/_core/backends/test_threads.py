@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -320,6 +322,38 @@ class TestInterruptedCall:
             with pytest.raises(KeyboardInterrupt):
                 run(backend.with_timeout(HANGS, call, None))
         go_on.set()
+
+
+#: A process whose main thread ends while another thread waits for TikTok's answer.
+ENDS_MEANWHILE = """
+import threading, time
+from tiktok_oauth_middleware._core.backends.one_step import run
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+
+backend, asked = ThreadBackend(), threading.Event()
+
+async def work():
+    await backend.with_timeout(60, ask, None)
+    time.sleep(0.5)
+    print("written", flush=True)
+
+def ask():
+    asked.set()
+    time.sleep(0.5)
+
+def serve():
+    run(backend.single_flight("key", work, wait=60))
+
+threading.Thread(target=serve, daemon=True).start()
+asked.wait()
+"""
+
+
+def test_end_of_the_process():
+    """A process ends after new tokens were written, whichever thread asked for them."""
+    command = [sys.executable, "-c", ENDS_MEANWHILE]
+    done = subprocess.run(command, check=True, capture_output=True, timeout=HANGS)
+    assert done.stdout == b"written\n"
 
 
 def test_answer_after_a_pause(monkeypatch):
