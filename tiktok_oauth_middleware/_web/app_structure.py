@@ -79,7 +79,7 @@ def _stems(app: Any) -> list[str]:
     routes = attribute_of(attribute_of(app, "router"), "routes")
     if not isinstance(routes, dict):
         return []
-    patterns = {r.pattern for of_method in [*routes.values()] for r in [*of_method]}
+    patterns = {r.pattern for each in list(routes.values()) for r in list(each)}
     return [
         p.partition(b"*")[0].rstrip(b"/").decode("utf-8", "replace")
         for p in patterns
