@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from tiktok_oauth_middleware import (
     TikTokOAuthWSGIMiddleware,
     TikTokTokens,
 )
+from tiktok_oauth_middleware._core import store_adapter
 from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.leases import LEASE_SECONDS
 from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
@@ -193,6 +195,26 @@ def test_interrupted(settings, clock, how):
         signal.signal(signal.SIGINT, usual)
     assert fake.count("revoke") == 1
     assert not has_access(fake)
+
+
+def test_lock_that_no_thread_renews(signed_in, world, tiktok, disconnect, monkeypatch):
+    """The disconnect itself renews the lock while TikTok gives a new token."""
+    renewed = threading.Event()
+
+    @contextmanager
+    def no_thread(*_):
+        yield False
+
+    async def renew(*_):
+        renewed.set()
+        return True
+
+    monkeypatch.setattr(store_adapter, "renewed_by_thread", no_thread)
+    monkeypatch.setattr(store_adapter.LockHandle, "renew", renew)
+    world.clock.advance(EXPIRED)
+    tiktok.answered = lambda: renewed.wait(revocation.REVOKE_SECONDS)
+    assert disconnect["job"](signed_in) == "revoked"
+    assert renewed.is_set()
 
 
 class TestNoLock:

@@ -13,6 +13,7 @@ from tiktok_oauth_middleware._core.backends.base import running_loop
 from tiktok_oauth_middleware.errors import StoreError
 
 if TYPE_CHECKING:
+    from tiktok_oauth_middleware._core.backends.base import Meanwhile
     from tiktok_oauth_middleware._core.store_adapter import LockHandle
 
     from .records import Records
@@ -50,6 +51,11 @@ class RefreshLock(NamedTuple):
         is_late = time.monotonic() - self.requested_at > self.lease / 2
         if is_late and not await self.handle.renew(self.lease):
             raise LockLostError
+
+    @property
+    def meanwhile(self) -> Meanwhile | None:
+        """What to await while TikTok answers; None if a thread renews the lock."""
+        return self.keep if self.is_held and not self.is_kept else None
 
     async def keep(self) -> None:
         """Renew the lock; if that fails or comes too late, the write notices it."""

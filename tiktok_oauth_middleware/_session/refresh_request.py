@@ -102,7 +102,7 @@ class RefreshRequest(Part):
         try:
             answer = await client.refresh(
                 stored.record.refresh_token.reveal(),
-                meanwhile=None if lock.is_kept else lock.keep,
+                meanwhile=lock.meanwhile,
             )
         except GrantRevoked as error:
             return await self._revoked(stored, attempt, error)

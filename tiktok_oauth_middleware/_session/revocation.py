@@ -198,8 +198,11 @@ class Revocation(Part):
             if record.expires_at <= self._clock() and record.refresh_token:
                 if lock and not await self._may_refresh(record_id, record, lock):
                     return FAILED, "another refresh of the expired token has not ended"
-                refresh_token = record.refresh_token.reveal()
-                answer = await client.refresh(refresh_token, seconds=seconds)
+                answer = await client.refresh(
+                    record.refresh_token.reveal(),
+                    seconds=seconds,
+                    meanwhile=lock and lock.meanwhile,
+                )
                 access = answer.access_token
             await client.revoke(access.reveal(), seconds=seconds)
         except TikTokError as error:
