@@ -7,13 +7,14 @@ report that it has no effect.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_middleware.errors import ConfigurationError
 
 from .endpoints import ADDRESSES, TikTokEndpoints
-from .rows import FLAG, OPTIONAL_TEXT, TEXT, OptionRow, required_options, rows_of
+from .rows import FLAG, LIST, OPTIONAL_TEXT, TEXT, OptionRow, required_options, rows_of
 from .validate import QUOTES
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def read_environment(
             faults.append(f"{variable} {error}")
     faults += _quoted(environ, variables)
     faults += _padded(environ, rows, variables)
+    faults += _bracketed(environ, rows, variables)
+    faults += _in_files(environ, variables)
     for name in required_options(cls):
         if f"{_PREFIX}{name.upper()}" not in environ:
             faults.append(_missing(name, rows[name], environ))
@@ -124,6 +127,41 @@ def _padded(
             yield (
                 f"{variable} begins or ends with a space or line break; write it"
                 " without"
+            )
+
+
+def _bracketed(
+    environ: Mapping[str, str],
+    rows: Mapping[str, OptionRow],
+    variables: Mapping[str, str],
+) -> Iterator[str]:
+    """Name variables whose list is written in brackets, as in JSON.
+
+    The brackets and quotes would become parts of the items: of keys, for example.
+    """
+    for variable, name in variables.items():
+        value = environ.get(variable, "")
+        is_list = name in rows and rows[name].kind is LIST
+        if is_list and re.fullmatch(
+            r"""\s*\[\s*["'].*["']\s*\]\s*""", value, re.DOTALL
+        ):
+            yield (
+                f"{variable} is a list in brackets; write its items with commas between"
+                " them, without brackets and quotes"
+            )
+
+
+def _in_files(environ: Mapping[str, str], variables: Iterable[str]) -> Iterator[str]:
+    """Name variables that say in which file a value is, as other programs take them.
+
+    A variable that has its value beside it is that of a script that read the file.
+    """
+    for variable in variables:
+        if f"{variable}_FILE" in environ and variable not in environ:
+            yield (
+                f"{variable}_FILE is not an option: files are not read; read the file"
+                f" into {variable}, or into the option in your code, without the line"
+                " break at its end"
             )
 
 

@@ -51,6 +51,18 @@ _TEMPLATES = _phrases(
 _TEMPLATE = re.compile(
     rf"{_TEMPLATES}|{_phrases('your client', 'xxxxxx')}|\A[^A-Za-z0-9]+\Z|\A<.*>\Z"
 )
+#: What a shell, a template engine or a program for secrets was to replace: ${NAME},
+#: $(command), $NAME, %(NAME)s, {{ name }}, vault://path. It has to be the whole text,
+#: because a random key may contain any of these marks.
+_REFERENCE = re.compile(
+    r"\$\{.*\}|\$\(.*\)|\$[A-Za-z_]\w*|%\(\w+\)s|\{\{.*\}\}|[a-z]+://[\w./-]+",
+    re.DOTALL,
+)
+_REFERENCE_FAULT = "is a reference, such as ${NAME}, that nothing has replaced"
+#: Keys of a usual alphabet with another mark than a comma between two of them.
+_JOINED_KEYS = re.compile(
+    rf"(?:[\w+/=-]{{{SHORTEST_KEY},}}[;:|])+[\w+/=-]{{{SHORTEST_KEY},}}"
+)
 _PLACEHOLDERS = re.compile(
     rf"{_TEMPLATES}|{_phrases('example', 'password', 'pass word', 'insecure')}"
     rf"|{_phrases('xxxxxx')}"
@@ -128,6 +140,8 @@ def _previous_secret_fault(previous: str, options: Mapping[str, Any]) -> str | N
         return "equals client_secret; give the former secret, or leave it out"
     if previous == options["client_key"]:
         return "equals client_key; TikTok's portal shows two values"
+    if _REFERENCE.fullmatch(previous):
+        return f"{_REFERENCE_FAULT}; leave it out unless the secret is rotated"
     if _TEMPLATE.search(previous):
         return "looks like a placeholder; leave it out unless the secret is rotated"
     return None
@@ -149,6 +163,8 @@ def _copied_fault(value: str) -> str | None:
         return "begins with its own name, as a line of an .env file does"
     if not protocol.is_visible(value, 200):
         return "holds a space, a line break or a character beyond ASCII, or is too long"
+    if _REFERENCE.fullmatch(value):
+        return _REFERENCE_FAULT
     if _TEMPLATE.search(value):
         return "looks like a placeholder"
     return None
@@ -160,6 +176,9 @@ def _key_fault(key: str, client_secrets: tuple[str, str | None]) -> str | None:
         return "is in quotes, which are not part of it"
     if any("\ud800" <= letter <= "\udfff" for letter in "".join(key)):
         return "is not UTF-8"
+    damage = _file_damage(key)
+    if damage:
+        return damage
     if len(key) < SHORTEST_KEY:
         return f"is shorter than {SHORTEST_KEY} characters"
     if key in client_secrets:
@@ -168,6 +187,28 @@ def _key_fault(key: str, client_secrets: tuple[str, str | None]) -> str | None:
         return "looks like a placeholder"
     if _is_repetitive(key):
         return "does not look random"
+    return None
+
+
+def _file_damage(key: str) -> str | None:
+    """Return what a file, or what should have read it, did to a key.
+
+    Such a key would be accepted, but the process that reads the same file in another
+    way would have another key, and could read no record of this one.
+    """
+    if key != key.strip():
+        return "begins or ends with a space or line break, which is not part of it"
+    if len(key.split()) > 1:
+        return (
+            "holds a space or line break; in a variable, commas separate the keys, and"
+            " a comment stands on a line of its own"
+        )
+    if _REFERENCE.fullmatch(key):
+        return _REFERENCE_FAULT
+    if key.upper().startswith("TIKTOK_SECRET_KEYS="):
+        return "begins with its own name, as a line of an .env file does"
+    if _JOINED_KEYS.fullmatch(key):
+        return "looks like several keys; in a variable, commas separate them"
     return None
 
 
@@ -189,8 +230,12 @@ def _redirect_uri_faults(options: Mapping[str, Any]) -> Iterator[str]:
     """
     uri = options["redirect_uri"]
     parts = _split(uri)
-    if uri != uri.strip():
-        yield "redirect_uri begins or ends with a space or line break; leave it out"
+    if uri and uri.split() != [uri]:
+        place = "holds" if uri == uri.strip() else "begins or ends with"
+        yield (
+            f"redirect_uri {place} a space or line break; leave it out, and any comment"
+            " behind it"
+        )
         return
     if not uri.isascii():
         yield (

@@ -88,6 +88,13 @@ def store_fault(url: str) -> str | None:
     kind = KINDS.get(_scheme_key(scheme))
     if kind is None:
         return f"store begins with {scheme}://, which is unknown; use {_examples()}"
+    if re.search(r"\s#", url):
+        return (
+            "store holds a space and a #; if a comment follows it in a file, write that"
+            " on a line of its own"
+        )
+    if re.search(r"\$\{\w+\}|\$\(|%\(\w+\)s|\{\{", url):
+        return "store holds a reference, such as ${NAME}, that nothing has replaced"
     return kind.fault(url)
 
 

@@ -285,3 +285,29 @@ def test_quoted_variable(name):
     given = {f"TIKTOK_{name}": f'"{value.get(name, "video.list")}"'}
     with pytest.raises(ConfigurationError, match=f"TIKTOK_{name} begins with a quote"):
         TikTokSettings.from_env(environment(**given))
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEYS", "SCOPES", "PROTECT"])
+@pytest.mark.parametrize("form", ['["{}"]', "['{}', '{}x']", ' [ "{}" ]\n'])
+def test_list_in_brackets(name, form):
+    """A list in brackets, as JSON has it, is reported by its variable."""
+    item = {"SECRET_KEYS": SECRET[::-1], "SCOPES": "video.list", "PROTECT": "/x"}[name]
+    text = form.replace("{}", item)
+    with pytest.raises(ConfigurationError) as refused:
+        TikTokSettings.from_env(environment(**{f"TIKTOK_{name}": text}))
+    assert refused.value.faults[0].startswith(f"TIKTOK_{name} is a list in brackets")
+    assert SECRET[::-1][:9] not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["CLIENT_SECRET", "SECRET_KEYS", "STORE"])
+def test_variable_that_names_a_file(name):
+    """A variable that says in which file a value is has no effect, and is reported."""
+    given = environment(**{f"TIKTOK_{name}": None, f"TIKTOK_{name}_FILE": "/run/x"})
+    with pytest.raises(ConfigurationError) as refused:
+        TikTokSettings.from_env(given)
+    assert refused.value.faults[0].startswith(f"TIKTOK_{name}_FILE is not an option")
+
+
+def test_file_that_a_script_has_read():
+    """The variable of a file is ignored where the value is there as well."""
+    assert TikTokSettings.from_env(environment(TIKTOK_SECRET_KEYS_FILE="/run/x"))

@@ -756,6 +756,17 @@ BAD_KEYS = {
     "crosses": "7Qw2eR5tY8uI1oPxxxxxxxxxx4aS6dF9gH3jK0l",
     "dummy": "dummy-7Qw2eR5tY8uI1oP4aS6dF9gH3jK0l",
     "the client secret": CLIENT_SECRET,
+    "a line break behind it, as in a file": f"{KEY}\n",
+    "a comment behind it": f"{KEY} # the old one",
+    "two keys with a space between": f"{KEY} {OLDER}",
+    "two keys with a semicolon between": f"{KEY};{OLDER}",
+    "its own name": f"TIKTOK_SECRET_KEYS={KEY}",
+    "a variable that was not replaced": "${TIKTOK_SECRET_KEYS_OF_THE_SHOP}",
+    "a variable without braces": "$TIKTOK_SECRET_KEYS_OF_THE_SITE42",
+    "a command that was not run": "$(cat /run/secrets/tiktok_secret_keys)",
+    "a template that was not filled": "{{ vault.tiktok.secret_keys_of_9 }}",
+    "a name that was not replaced": "%(ENV_TIKTOK_SECRET_KEYS_OF_SHOP)s",
+    "an address in a vault": "op://web/tiktok-login-9/secret_keys",
 }
 
 
@@ -768,6 +779,42 @@ def test_key_that_is_not_random_is_reported(key, place):
     fault = only_fault(secret_keys=keys)
     assert fault.startswith(f"secret_keys[{place}]")
     assert not key or key not in fault
+
+
+@pytest.mark.parametrize("option", ["client_secret", "previous_client_secret"])
+@pytest.mark.parametrize("text", ["${SECRET_9}", "$SECRET_9", "%(ENV_SECRET_9)s"])
+def test_reference_that_nothing_replaced_is_no_secret(option, text):
+    """A reference that a shell or a template was to replace is no client secret."""
+    assert "nothing has replaced" in only_fault(**{option: text})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:${REDIS_PASSWORD}@cache/0",
+        "redis://:%(ENV_REDIS_PASSWORD)s@cache/0",
+        "sqlite:///${HOME}/tokens.sqlite3",
+        "sqlite:////var/lib/app/tokens.sqlite3 # the users",
+    ],
+)
+def test_store_that_a_file_damaged(url):
+    """A reference or a comment in the store's URL is named, without the URL."""
+    fault = only_fault(store=url)
+    assert fault.startswith("store holds")
+    assert "tokens" not in fault
+    assert "REDIS" not in fault
+
+
+def test_password_of_a_store_may_have_any_mark():
+    """Dollar and percent signs in a password of a store's URL are no fault."""
+    assert make(store="redis://:p%40$$w$RD@cache/0")
+
+
+@pytest.mark.parametrize("behind", [" # production", "\tx", "\n# production"])
+def test_comment_behind_the_redirect_uri(behind):
+    """A comment behind the redirect URI is named as the fault."""
+    fault = only_fault(redirect_uri=GIVEN["redirect_uri"] + behind)
+    assert fault.startswith("redirect_uri holds a space or line break")
 
 
 def test_previous_client_secret_is_a_secret_as_the_present_one():
