@@ -192,13 +192,12 @@ class ConnectionSource:
 
     def __init__(self, url_or_engine: Any, timeout: float) -> None:
         try:
-            from sqlalchemy import Engine, make_url
-            from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+            from sqlalchemy import Engine
             from sqlalchemy.ext.asyncio import AsyncEngine
         except ModuleNotFoundError as missing:
             is_url = isinstance(url_or_engine, str)
-            url = reveal(url_or_engine) if is_url else "sqlite+pysqlite://"
-            raise missing_library(url) from missing
+            url = url_or_engine if is_url else "sqlite+pysqlite://"
+            raise missing_library(reveal(url)) from missing
         self._timeout = timeout
         self._url: Any = None
         self._given: Any = None
@@ -208,31 +207,11 @@ class ConnectionSource:
         self._making = threading.RLock()
         self._inherited: list[object] = []
         if isinstance(url_or_engine, str):
-            try:
-                self._url = make_url(reveal(url_or_engine))
-                kind = self._url.get_dialect()
-            except (ArgumentError, NoSuchModuleError, ValueError):
-                message = "store is not a URL that SQLAlchemy can read; write it as"
-                message += " postgresql+psycopg://user:password@host/database"
-                raise ConfigurationError(message) from None
-            self._numbers = _numbers_in(self._url)
-            self.dialect = _dialect_of(self._url, is_async=kind.is_async)
-            self.has_async_driver = (
-                kind.is_async or kind.get_async_dialect_cls(self._url).is_async
-            )
-            self.has_blocking_driver = not kind.is_async
-            self.shown = self._url.render_as_string(hide_password=True)
+            self._take_url(url_or_engine)
         elif isinstance(url_or_engine, (Engine, AsyncEngine)):
-            self.has_async_driver = isinstance(url_or_engine, AsyncEngine)
-            self.has_blocking_driver = not self.has_async_driver
-            autocommit = url_or_engine.execution_options(isolation_level="AUTOCOMMIT")
-            self._given = (
-                LoopConnections(autocommit, timeout)  # type: ignore[arg-type]
-                if self.has_async_driver
-                else ProcessConnections(autocommit, timeout)  # type: ignore[arg-type]
+            self._take_engine(
+                url_or_engine, is_async=isinstance(url_or_engine, AsyncEngine)
             )
-            self.dialect = url_or_engine.dialect
-            self.shown = url_or_engine.url.render_as_string(hide_password=True)
         else:
             message = (
                 "store is an SQLStore made from neither a URL nor an Engine or"
@@ -246,6 +225,34 @@ class ConnectionSource:
             )
             raise ConfigurationError(message)
         register_after_fork(self)
+
+    def _take_url(self, url: str) -> None:
+        from sqlalchemy import make_url
+        from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+        try:
+            self._url = make_url(reveal(url))
+            kind = self._url.get_dialect()
+        except (ArgumentError, NoSuchModuleError, ValueError):
+            message = "store is not a URL that SQLAlchemy can read; write it as"
+            message += " postgresql+psycopg://user:password@host/database"
+            raise ConfigurationError(message) from None
+        self._numbers = _numbers_in(self._url)
+        self.dialect = _dialect_of(self._url, is_async=kind.is_async)
+        self.has_async_driver = (
+            kind.is_async or kind.get_async_dialect_cls(self._url).is_async
+        )
+        self.has_blocking_driver = not kind.is_async
+        self.shown = self._url.render_as_string(hide_password=True)
+
+    def _take_engine(self, engine: Any, *, is_async: bool) -> None:
+        autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+        connections = LoopConnections if is_async else ProcessConnections
+        self._given = connections(autocommit, self._timeout)
+        self.has_async_driver = is_async
+        self.has_blocking_driver = not is_async
+        self.dialect = engine.dialect
+        self.shown = engine.url.render_as_string(hide_password=True)
 
     def after_fork(self) -> None:
         """Drop all connections: a forked worker must not use its parent's."""
