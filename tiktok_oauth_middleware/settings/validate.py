@@ -61,7 +61,7 @@ _REFERENCE = re.compile(
 _REFERENCE_FAULT = "is a reference, such as ${NAME}, that nothing has replaced"
 #: Keys of a usual alphabet with another mark than a comma between two of them.
 _JOINED_KEYS = re.compile(
-    rf"(?:[\w+/=-]{{{SHORTEST_KEY},}}[;:|])+[\w+/=-]{{{SHORTEST_KEY},}}"
+    rf"(?:[\w+/=-]{{{SHORTEST_KEY},}}[;:| ])+[\w+/=-]{{{SHORTEST_KEY},}}"
 )
 _PLACEHOLDERS = re.compile(
     rf"{_TEMPLATES}|{_phrases('example', 'password', 'pass word', 'insecure')}"
@@ -198,10 +198,10 @@ def _file_damage(key: str) -> str | None:
     """
     if key != key.strip():
         return "begins or ends with a space or line break, which is not part of it"
-    if len(key.split()) > 1:
+    if re.search(r"[\r\n]|\s#", key):
         return (
-            "holds a space or line break; in a variable, commas separate the keys, and"
-            " a comment stands on a line of its own"
+            "holds a line break or a comment; in a file of variables a comment stands"
+            " on a line of its own"
         )
     if _REFERENCE.fullmatch(key):
         return _REFERENCE_FAULT

@@ -781,6 +781,11 @@ def test_key_that_is_not_random_is_reported(key, place):
     assert not key or key not in fault
 
 
+def test_key_may_consist_of_words():
+    """A space inside a key is a part of it, unless a comment follows."""
+    assert make(secret_keys=["seven quiet otters carry 4 lamps over Oslo"])
+
+
 @pytest.mark.parametrize("option", ["client_secret", "previous_client_secret"])
 @pytest.mark.parametrize("text", ["${SECRET_9}", "$SECRET_9", "%(ENV_SECRET_9)s"])
 def test_reference_that_nothing_replaced_is_no_secret(option, text):
