@@ -104,25 +104,20 @@ class FinishLogin:
             return ErrorPage(code="method_not_allowed", headers=[("allow", "GET")])
         if len(request.query) > QUERY_LIMIT:
             return ErrorPage(code="query_too_long")
+        visit = Visit(mount_point, ticket)
         try:
             callback = read_callback(request.query, [self.settings.client_secret])
         except BadQuery:
-            return await self.unfinished.reject(
-                LoginError(), Visit(mount_point, ticket)
-            )
+            return await self.unfinished.reject(LoginError(), visit)
         transaction = self.transactions.find(request.headers, callback.state)
         if transaction is None:
-            return await self._finish_unmatched(callback, Visit(mount_point, ticket))
+            return await self._finish_unmatched(callback, visit)
         if transaction.user_hash:
-            visit = Visit(mount_point, ticket)
             if self.connect is None:  # the app has dropped connect_path since
                 return await self.unfinished.reject(LoginExpired(), visit)
             return await self.connect.respond(request, transaction, callback, visit)
-        return await self._other_user(
-            request, transaction, Visit(mount_point, ticket)
-        ) or await self._finish(
-            request, transaction, callback, Visit(mount_point, ticket)
-        )
+        page = await self._other_user(request, transaction, visit)
+        return page or await self._finish(request, transaction, callback, visit)
 
     async def _other_user(
         self, request: Request, transaction: LoginTransaction, visit: Visit
