@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tiktok_oauth_middleware import RedisStore
-from tiktok_oauth_middleware._core.backends.one_step import run
-from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.stores import open_store
 from tiktok_oauth_middleware.stores.swap_locks import lock_row
@@ -28,7 +26,6 @@ from tiktok_oauth_middleware.testing.store_contract import LONG
 from tiktok_oauth_middleware.testing.stores import AsyncStoreContract, StoreContract
 
 from ..conftest import Clock, World
-from ..support.batches import check_batches
 from ..support.certificates import self_signed
 from ..support.ports import free_port
 from .redis_servers import HERE, ClientTwins, Library, Servers, servers_of_a_test, soon
@@ -109,10 +106,6 @@ class ByClient(Aged, StoreContract):
     @pytest.fixture
     def store(self, client: Any) -> RedisStore:
         return RedisStore(client)
-
-    def test_many_rows_at_once(self, store: RedisStore) -> None:
-        """Rows are created unless they are there, and read in the order of the keys."""
-        run(check_batches(ThreadBackend().adapt_store(store)))
 
     @pytest.fixture
     def keys(self, store: Any) -> Callable[[str], list[str]]:

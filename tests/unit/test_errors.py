@@ -99,16 +99,13 @@ def test_codes_are_unique():
         LoginReplayed,
         LoginUndecided,
         StateMismatch,
+        StoreError,
+        TikTokError,
+        TikTokUnavailable,
     ],
 )
-def test_login_error_has_a_page_of_the_same_status(kind):
-    """Every failure of a login has a page, with the error's status."""
-    assert PROBLEMS[kind.code].status == kind.status
-
-
-@pytest.mark.parametrize("kind", [TikTokError, TikTokUnavailable, StoreError])
-def test_outage_has_a_page_of_the_same_status(kind):
-    """Errors of TikTok and of the store have their pages, with the same status."""
+def test_failure_has_a_page_of_the_same_status(kind):
+    """Each error of a login, of TikTok or of the store has a page with its status."""
     assert PROBLEMS[kind.code].status == kind.status
 
 
