@@ -26,6 +26,7 @@ from .provider import (
     SCOPE_TEXTS,
     Provider,
 )
+from .transport import transport_to
 from .wire import AUTHORIZE, BROWSER_ORIGIN, STATUS_OF, is_elsewhere, signature
 
 if TYPE_CHECKING:
@@ -525,39 +526,7 @@ class FakeTikTok:
 
         If httpx2 is not installed, it is a transport for httpx, as in Authlib.
         """
-        try:
-            import httpx2 as httpx
-        except ImportError:
-            import httpx  # type: ignore[no-redef]
-
-        def answer(request: Any) -> Any:
-            try:
-                reply = self.handle(
-                    request.method, str(request.url), request.headers, request.content
-                )
-            except TimedOut:
-                message = "the stand-in answers after any client's timeout"
-                raise httpx.ReadTimeout(message, request=request) from None
-            except ConnectionLost:
-                message = "the stand-in dropped the connection"
-                raise httpx.RemoteProtocolError(message, request=request) from None
-            return httpx.Response(
-                reply.status, headers=list(reply.headers), content=reply.body
-            )
-
-        class Transport(httpx.MockTransport):  # type: ignore[misc, unused-ignore]
-            #: The stand-in, by which mistakes.py finds it.
-            stand_in = self
-
-            async def handle_async_request(self, request: Any) -> Any:
-                from anyio import to_thread
-
-                # A delay must not block other requests.
-                return await to_thread.run_sync(
-                    self.handle_request, request, abandon_on_cancel=True
-                )
-
-        return Transport(answer)
+        return transport_to(self)
 
     # --- answers -----------------------------------------------------------------
 
