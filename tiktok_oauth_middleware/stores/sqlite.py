@@ -41,6 +41,7 @@ from .paging import (
     pages_by_key,
     rows_by_key,
 )
+from .sqlite_connection import SQLiteConnection
 from .sqlite_file import (
     NO_SIDE_FILES,
     FileChangedError,
@@ -130,7 +131,7 @@ class SQLiteStore:
         self._writing = threading.Lock()
         self._local = threading.local()
         # Not a WeakSet: its iteration fails if a thread ends meanwhile.
-        self._open_here: weakref.WeakKeyDictionary[_SQLiteConnection, None] = (
+        self._open_here: weakref.WeakKeyDictionary[SQLiteConnection, None] = (
             weakref.WeakKeyDictionary()
         )
 
@@ -335,18 +336,18 @@ class SQLiteStore:
         except sqlite3.Error as error:
             log.debug("expired rows were not swept: %s", error_name(error))
 
-    def _connection(self) -> _SQLiteConnection:
+    def _connection(self) -> SQLiteConnection:
         try:
             return self._local.connection  # type: ignore[no-any-return]
         except AttributeError:
             return self._connect()
 
-    def _connect(self) -> _SQLiteConnection:
+    def _connect(self) -> SQLiteConnection:
         """Connect this thread to the file, which is created at the first use."""
         local, open_here = self._local, self._open_here
         with self._opening:
             self._make_file()
-            connection = _SQLiteConnection(*self._open())
+            connection = SQLiteConnection(*self._open())
             self._file = self._file or self._identity()
             open_here[connection] = None
         local.connection = connection
@@ -455,42 +456,6 @@ def _created(rows: list[tuple[Any, ...]], handle: sqlite3.Connection) -> list[bo
 def _as_bytes(value: object) -> bytes:
     # Another program may have written a number; text comes as bytes.
     return value if isinstance(value, bytes) else str(value).encode()
-
-
-class _SQLiteConnection:
-    """A connection of one thread, closed when the thread ends or the store closes."""
-
-    __slots__ = ("__weakref__", "execute", "handle", "in_use")
-
-    def __init__(self, handle: sqlite3.Connection, execute: Callable[..., Any]) -> None:
-        self.handle = handle
-        #: Executes a read.
-        self.execute = execute
-        #: Held during a statement: closing the connection in another thread meanwhile
-        #: would end the process with a segmentation fault. The thread itself may close
-        #: it: a signal's handler runs inside a statement of the main thread.
-        self.in_use = threading.RLock()
-        # Not in `__del__`: if this object and the handle are collected in one cycle,
-        # Python 3.13 and newer may finalize the handle first, and warn that it was not
-        # closed.
-        weakref.finalize(self, _close_collected, handle, os.getpid()).atexit = False
-
-    def close(self) -> None:
-        with self.in_use:
-            self.handle.close()
-
-
-def _close_collected(handle: sqlite3.Connection, process: int) -> None:
-    # In a forked child the parent's threads do not exist; their connections are kept
-    # referenced, because collecting them would close them.
-    if process == os.getpid():
-        handle.close()
-    else:
-        _parents.append(handle)
-
-
-#: Connections of a parent process.
-_parents: list[sqlite3.Connection] = []
 
 
 #: Errors after which a write is tried again on a new connection: the old one was opened

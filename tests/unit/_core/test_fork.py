@@ -98,7 +98,7 @@ def test_a_lock_of_another_thread(make):
 LOCKS = {"Lock", "RLock", "Condition", "Semaphore", "Event", "SimpleQueue"}
 #: Classes whose objects a child does not use, and why.
 NOT_INHERITED = {
-    "_SQLiteConnection": "SQLiteStore.after_fork forgets its connections",
+    "SQLiteConnection": "SQLiteStore.after_fork forgets its connections",
     "_Lease": "the watch forgets its leases",
     "_Waiting": "it belongs to an event loop, whose connections a child does not use",
     "PooledConnections": "SQLConnections.after_fork forgets them",
