@@ -130,8 +130,20 @@ TESTS = {
         "flows/test_sweeps.py",
     ],
     "_session.refresh": _REFRESH,
-    "_session.refresh_lock": [*_REFRESH, "flows/test_takeover.py"],
+    "_session.refresh_lock": [
+        "flows/test_disconnect.py",
+        *_REFRESH,
+        "flows/test_takeover.py",
+        "unit/test_tokens.py",
+    ],
     "_session.refresh_request": _REFRESH,
+    "_session.revocation": [
+        "flows/test_disconnect.py",
+        "flows/test_ended_access.py",
+        "flows/test_sessions.py",
+        "flows/test_journey.py",
+        *_REFUSED,
+    ],
 }
 #: How a module is named on the command line.
 SHORT = {module.rpartition(".")[2]: module for module in TESTS}

@@ -183,6 +183,7 @@ def test_verified_once(world, raw, monkeypatch):
     """A forged cookie is verified once with each key in a request."""
     keys = ["gV7mQ2xLpR9sTzBn4KcW8yJf3HdA6uEo", "Qw8nE4rTz6uYi2oPa9sDf3gHj7kLx5cV"]
     world.with_settings(secret_keys=keys)
+    raw.ask("GET", "/who")  # the first one compares the cookies of middlewares
     compared = []
 
     def compare(found, given):

@@ -197,6 +197,14 @@ def test_lock_of_a_revoke(world, tokens, monkeypatch, how):
     given = [] if how == "disconnect" else [kept(world)]
     run(getattr(service.revocation, how)(name, *given))
     assert seen == [False]
+    assert kept(world) is None
+
+
+def test_disconnect_of_an_unknown_user(world, tokens):
+    """It leaves neither the note of a beginning nor that of a revoke."""
+    assert tokens.disconnect(world.tiktok.people[0].open_id) == "gone"
+    now = int(world.clock())
+    assert run(endings(tokens)._read(id_of(world))) == NotedEnds(ended_at=now)
 
 
 @pytest.mark.parametrize("is_revoked", [False, True])

@@ -133,6 +133,8 @@ def report_shared_cookie(origin: str, cookies: SessionCookies) -> None:
     # A browser has one cookie of a name for all ports of a host.
     host, name = urlsplit(origin).hostname, cookies.session_name
     other = _served.setdefault((host, name), cookies)
+    if other is cookies:
+        return
     if not (other.accepts(cookies) and cookies.accepts(other)):
         logger.error(
             "two TikTok middlewares of this process use the cookie %s on %s, with"
