@@ -21,6 +21,7 @@ import pytest
 from tiktok_oauth_middleware import SQLiteStore
 from tiktok_oauth_middleware.errors import StoreError
 from tiktok_oauth_middleware.stores import sqlite as module
+from tiktok_oauth_middleware.stores import sqlite_connection
 
 from ..support.patience import HANGS
 from ..support.processes import forks, in_child
@@ -598,7 +599,7 @@ def test_a_child_leaves_its_parents_connections_alone(store: SQLiteStore) -> Non
         store.close()
         inherited = here.handle.execute("SELECT 1").fetchone()
         gc.collect()  # PyPy does not collect the other thread's by itself
-        return seen, swapped, inherited, theirs[0] in module._parents
+        return seen, swapped, inherited, theirs[0] in sqlite_connection._parents
 
     # The other thread's connection is kept; the forking thread's is in `here`.
     assert in_child(use) == "(b'parent', True, (1,), True)"
