@@ -19,11 +19,10 @@ from tiktok_oauth_middleware import TikTokOAuthMiddleware, TikTokOAuthWSGIMiddle
 from tiktok_oauth_middleware._web.app_structure import AppStructure
 from tiktok_oauth_middleware._web.path_readings import (
     RequestPath,
-    fold,
     readings,
-    spellings,
     with_matching_claims,
 )
+from tiktok_oauth_middleware._web.path_spellings import fold, spellings
 from tiktok_oauth_middleware._web.rules import AppRules, PathRules, _is_short
 
 from ..conftest import make_settings

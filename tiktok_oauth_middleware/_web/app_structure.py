@@ -20,7 +20,7 @@ from tiktok_oauth_middleware._core.app_parts import (
     parts_of,
 )
 
-from .path_readings import fold
+from .path_spellings import fold
 
 #: Frameworks that find their views by ``raw_path``.
 _ROUTE_RAW_PATHS = frozenset({"blacksheep", "sanic"})

@@ -21,11 +21,10 @@ from .guard import Challenge
 from .path_readings import (
     RequestPath,
     below_mount,
-    fold,
     readings,
-    spellings,
     with_matching_claims,
 )
+from .path_spellings import fold, spellings
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.auth import TikTokAuth
