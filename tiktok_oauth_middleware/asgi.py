@@ -40,10 +40,10 @@ from ._session.cached_session import FETCHED_AT, FRESH_UNTIL, CachedSession, NoS
 from ._session.cookie import SESSION_LENGTH
 from ._session.service import SessionService
 from ._web.app import Core
+from ._web.app_users import AppUsers
 from ._web.cookie_header import value_of
 from ._web.framework_user import StarletteUser, may_read_starlette_user
 from ._web.guard import CLOSE_CODES, Challenge, ResponseHead
-from ._web.login import AppUsers
 from ._web.messages import Texts
 from ._web.misuse import check_app, is_inside_a_route
 from ._web.mount import MountPoint, without_mount

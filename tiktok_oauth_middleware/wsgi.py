@@ -29,9 +29,9 @@ from ._session.cached_session import FETCHED_AT, FRESH_UNTIL, CachedSession, NoS
 from ._session.cookie import SESSION_LENGTH
 from ._session.service import SessionService
 from ._web.app import Core
+from ._web.app_users import AppUsers
 from ._web.cookie_header import value_of
 from ._web.guard import Challenge, ResponseHead
-from ._web.login import AppUsers
 from ._web.messages import Texts
 from ._web.misuse import check_app
 from ._web.mount import MountPoint

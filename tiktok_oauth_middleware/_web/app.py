@@ -24,10 +24,11 @@ from tiktok_oauth_middleware.auth import TikTokAuth
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.events import Event
 
+from .app_users import AppUsers
 from .challenge import Challenges
 from .cookie_deletion import CookieDeletion
 from .cookie_header import find
-from .login import AppUsers, Connecting, LoginFlow
+from .login import Connecting, LoginFlow
 from .logout import Logout
 from .misuse import check_wrapping, report_shared_cookie
 from .mount import MountPoints, no_tokens

@@ -38,15 +38,10 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .app_user import AppUser
+    from .app_users import AppUsers
     from .code_exchange import CodeExchange
     from .connect_refusals import ConnectRefusals
-    from .login import AppUsers
     from .transaction import LoginTransaction, LoginTransactions
-
-#: Whether a user of the app may have an account, if the app keeps accounts itself. Its
-#: arguments are that of ``current_user``, the user's id and the account. Under ASGI it
-#: may return an awaitable.
-Claim = Callable[[Any, str, Login], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tiktok_oauth_middleware._core.clocks import SERVER_CLOCK_SKEW
 
@@ -38,11 +38,12 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.auth import CurrentUser, OnLogin, TikTokAuth
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
+    from .app_users import AppUsers
     from .begin_connect import BeginConnect
     from .carried import CarriedLinks
     from .connect_refusals import ConnectRefusals
     from .connecting_login import ConnectingLogins, FindUser
-    from .finish_connect import Claim, FinishConnect
+    from .finish_connect import FinishConnect
     from .login_decision import LoginDecision
     from .mount import MountPoint
     from .pages import Answer
@@ -52,23 +53,6 @@ if TYPE_CHECKING:
 _AFTERLIFE = 1200
 #: How long a store may take to write a login's result, in seconds.
 _RESULT_WRITE_SECONDS = 5
-
-
-class AppUsers(NamedTuple):
-    """The app's own users, to whom TikTok accounts are connected."""
-
-    #: Returns the user who is signed in to the app. The field is None if the app has no
-    #: connect path.
-    current_user: CurrentUser | None = None
-    #: Asked before an account is connected.
-    claim: Claim | None = None
-    #: Called when a claimed account is connected, with the first argument of `claim`.
-    announce: Callable[[Any], Any] | None = None
-    #: Called instead if the account could not be connected; withdraws the claim.
-    release: Callable[[Any], Any] | None = None
-    #: Finds the user to whom a login connects its account; None if no login does. See
-    #: `ConnectingLogins`.
-    find_user: FindUser | None = None
 
 
 class Connecting(NamedTuple):

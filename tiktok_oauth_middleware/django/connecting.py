@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 
-from tiktok_oauth_middleware._web.login import AppUsers
+from tiktok_oauth_middleware._web.app_users import AppUsers
 
 from .local_accounts import accounts_module
 

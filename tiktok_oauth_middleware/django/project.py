@@ -44,7 +44,7 @@ from .events import DjangoEvents
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend
-    from tiktok_oauth_middleware._web.login import AppUsers
+    from tiktok_oauth_middleware._web.app_users import AppUsers
     from tiktok_oauth_middleware.auth import OnLogin
 
 SETTING = "TIKTOK_OAUTH"
