@@ -30,16 +30,16 @@ from .redis_connections import (
     RedisConnections,
     blocking_connections,
     check_url,
+    create_rows,
     given_connections,
     loop_connections,
+    mget,
 )
 from .redis_errors import failure, is_reply
 from .redis_rows import (
     MARK,
-    create_rows,
     found_rows,
     marked_rows,
-    mget,
     pattern_of,
     swap_values,
     without_marks,

@@ -11,6 +11,8 @@ from .redis_errors import FAILOVER_REPLIES, reply_of
 from .redis_rows import SWAP
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .shared_reads import SharedReads
 
 _MAX_CONNECTIONS = 50
@@ -52,6 +54,26 @@ class RedisConnections:
         """The client's pool, about to be emptied; None for a cluster's client."""
         self._dropped = time.monotonic()
         return getattr(self.client, "connection_pool", None)
+
+
+def mget(keys: Sequence[str], connections: RedisConnections) -> Any:
+    """Call MGET; a cluster's client sends each node the keys that it has."""
+    client = connections.client
+    return (client.mget_nonatomic if connections.is_cluster else client.mget)(keys)
+
+
+def create_rows(
+    rows: list[tuple[str, bytes, int]], connections: RedisConnections
+) -> Any:
+    """Create rows, each by a command of its own, and return the answers.
+
+    Except on a cluster, either all are executed or none; none if the connection is lost
+    before all were sent.
+    """
+    pipeline = connections.client.pipeline(transaction=not connections.is_cluster)
+    for key, value, milliseconds in rows:
+        pipeline.set(key, value, px=milliseconds, nx=True)
+    return pipeline.execute()
 
 
 def given_connections(client: Any) -> RedisConnections:

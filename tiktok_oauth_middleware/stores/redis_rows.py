@@ -11,12 +11,9 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .base import refuse_empty_swap
-
-if TYPE_CHECKING:
-    from .redis_connections import RedisConnections
 
 #: The length of a mark, in bytes.
 MARK = 8
@@ -42,12 +39,6 @@ else
 end
 return 1
 """
-
-
-def mget(keys: Sequence[str], connections: RedisConnections) -> Any:
-    """Call MGET; a cluster's client sends each node the keys that it has."""
-    client = connections.client
-    return (client.mget_nonatomic if connections.is_cluster else client.mget)(keys)
 
 
 def found_rows(keys: Sequence[str], values: list[Any]) -> list[tuple[str, bytes]]:
@@ -77,20 +68,6 @@ def marked_rows(
         milliseconds = max(1, math.ceil(ttl * 1000))
         found.append((key, value + os.urandom(MARK), milliseconds))
     return found
-
-
-def create_rows(
-    rows: list[tuple[str, bytes, int]], connections: RedisConnections
-) -> Any:
-    """Create rows, each by a command of its own, and return the answers.
-
-    Except on a cluster, either all are executed or none; none if the connection is lost
-    before all were sent.
-    """
-    pipeline = connections.client.pipeline(transaction=not connections.is_cluster)
-    for key, value, milliseconds in rows:
-        pipeline.set(key, value, px=milliseconds, nx=True)
-    return pipeline.execute()
 
 
 def pattern_of(prefix: str) -> str:
