@@ -4,13 +4,13 @@ The flows are those of ASGI; `run` finishes their coroutines in one step. Every 
 gets ``environ["tiktok.auth"]``.
 
 The head of a response waits for the app's first chunk, as PEP 3333 requires of servers:
-until then a plain WSGI app may still read the session. Lists and files run
-no code of the app and are passed on unchanged, so that the server still recognises its
+until then a plain WSGI app may still read the session. Lists and files run no code of
+the app and are passed on unchanged, so that the server still recognizes its
 ``wsgi.file_wrapper``.
 
 Read in this order: `TikTokOAuthWSGIMiddleware.__init__` builds the core, `__call__`
 serves one request, and `_WatchedAuth` receives the app's ``start_response`` and passes
-it to the server.
+it to the server. `_wsgi_exchange` translates between WSGI and the core.
 """
 
 from __future__ import annotations
@@ -449,9 +449,9 @@ def _is_file(body: object, environ: WSGIEnvironment) -> bool:
 class _WithFirstChunk:
     """An app's iterable whose first chunk was taken already.
 
-    Empty chunks before it are dropped: at an empty chunk some servers send the head.
-    For an event stream that is intended, as in ASGI: a page learns from the head that
-    the stream is open, though there may be no event for long.
+    Empty chunks before it are dropped, because some servers send the head at an empty
+    chunk. An event stream's are not, as in ASGI: from the head a page learns that the
+    stream is open, though there may be no event for long.
     """
 
     def __init__(
