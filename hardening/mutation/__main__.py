@@ -142,6 +142,11 @@ TESTS = {
         "flows/test_ended_access.py",
         "flows/test_sessions.py",
         "flows/test_journey.py",
+        "flows/test_events.py",
+        "flows/test_operator_log.py",
+        "flows/test_connect.py",
+        "flows/test_on_login.py",
+        "unit/test_tokens.py",
         *_REFUSED,
     ],
 }

@@ -23,6 +23,7 @@ from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.leases import LEASE_SECONDS
 from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 from tiktok_oauth_middleware._session import revocation
+from tiktok_oauth_middleware._session.attempts import Attempts
 from tiktok_oauth_middleware._session.endings import Endings
 from tiktok_oauth_middleware._session.notes import note_name
 from tiktok_oauth_middleware._session.record import record_id
@@ -151,6 +152,27 @@ def test_process_died(signed_in, world, tiktok, disconnect, is_lost, result):
         run(records.attempts.begin(stored, 60))
     tiktok.fail("token", error="invalid_grant")
     assert disconnect["job"](signed_in) == result
+
+
+@pytest.mark.parametrize("outage", [False, True])
+def test_access_that_has_ended(signed_in, tiktok, disconnect, monkeypatch, outage):
+    """If TikTok says that the token is invalid, the access is gone, unless the store
+    does not say whether a refresh has begun.
+    """
+    delete = Records.delete_or_find_gone
+
+    async def fail(*_):
+        message = "stumbled"
+        raise StoreError(message)
+
+    async def deleting(*args):
+        monkeypatch.setattr(Attempts, "is_under_way", fail)
+        return await delete(*args)
+
+    if outage:
+        monkeypatch.setattr(Records, "delete_or_find_gone", deleting)
+    tiktok.fail("revoke", error="access_token_invalid")
+    assert disconnect["job"](signed_in) == ("failed" if outage else "gone")
 
 
 class InterruptedDeletion(MemoryStore):
