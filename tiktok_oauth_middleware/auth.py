@@ -411,7 +411,10 @@ class TikTokAuth:
         return f"<TikTokAuth open_id={self._cached[OPEN_ID]!r}>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        message = "TikTokAuth belongs to one request and cannot be pickled"
+        message = (
+            "TikTokAuth belongs to one request and cannot be pickled or copied; put a"
+            " middleware that copies the scope outside the TikTok middleware"
+        )
         raise TypeError(message)
 
 

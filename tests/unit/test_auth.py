@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from urllib.parse import parse_qs, urlsplit
 
@@ -285,6 +286,12 @@ def test_login_url_target_comes_back_whole(signed_in, target):
     parts = urlsplit(signed_in.login_url(next=target))
     assert parse_qs(parts.query, strict_parsing=True) == {"next": [target]}
     assert not parts.fragment
+
+
+def test_copying_the_scope_is_an_error(signed_in):
+    """A deep copy would not mark the response as private; the error says what to do."""
+    with pytest.raises(TypeError, match="copies the scope outside the TikTok"):
+        copy.deepcopy({"tiktok": signed_in})
 
 
 def test_login_url_takes_a_url_object():
