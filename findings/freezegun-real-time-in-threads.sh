@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# freezegun 1.5.5: in a FastAPI endpoint time.time() is the real time, and datetime.now() the frozen.
+# freezegun 1.5.5: in an endpoint of FastAPI time.time() is the real time, datetime.now() the frozen.
 #
 # For time.time() freezegun looks at the last five frames of the stack, and gives the real time if
 # one of them is in threading, so that locks and queues go on working. A function that a thread
@@ -73,3 +73,13 @@ odd, usual = ["real", "frozen", "frozen"], ["frozen"] * 3
 if [*seen.values()] != [odd, usual, odd, usual, usual, usual]:
     raise SystemExit("the behaviour has changed")
 PYTHON
+# Seen:
+#   freezegun 1.5.5
+#   time-machine 3.6.0
+#   fastapi 0.165.0
+#   freezegun, /plain: time.time() real, from deeper frozen, datetime frozen
+#   freezegun, /async: time.time() frozen, from deeper frozen, datetime frozen
+#   freezegun, real_asyncio, /plain: time.time() real, from deeper frozen, datetime frozen
+#   freezegun, real_asyncio, /async: time.time() frozen, from deeper frozen, datetime frozen
+#   time-machine, /plain: time.time() frozen, from deeper frozen, datetime frozen
+#   time-machine, /async: time.time() frozen, from deeper frozen, datetime frozen

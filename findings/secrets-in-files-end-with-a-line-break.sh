@@ -2,9 +2,9 @@
 # django-environ 0.14.0, environs 15.2.0, python-decouple 3.8: a secret from a file ends in "\n".
 #
 # Docker, Kubernetes and systemd hand a secret over as a file, and most files end with a line break:
-# an editor adds it, and so does echo. FileAwareEnv of django-environ and environs (KEY_FILE in place
-# of KEY) and decouple's RepositorySecret return it as a part of the value; pydantic-settings takes
-# it off, and so does the shell's $(cat file). A token with it is no valid header, which clients
+# an editor adds it, and so does echo. FileAwareEnv of django-environ and environs (KEY_FILE in
+# place of KEY) and decouple's RepositorySecret return it as a part of the value; pydantic-settings
+# takes it off, and so does the shell's $(cat file). A token with it is no valid header, which clients
 # refuse by an error about header values; a password is wrong at the database, whose log shows the
 # right one. Worst is a key for signatures or encryption, of which any text will do: everything
 # works, until another process, such as a worker whose settings come from a variable or a machine
@@ -56,3 +56,14 @@ plain = "correct-horse-battery-staple"
 if ([*seen.values()], other) != ([plain + "\n"] * 3 + [plain], "forged"):
     raise SystemExit("the behaviour has changed")
 PYTHON
+# Seen:
+#   django-environ 0.14.0
+#   environs 15.2.0
+#   python-decouple 3.8
+#   pydantic-settings 2.16.3
+#   itsdangerous 2.2.0
+#   django-environ: 'correct-horse-battery-staple\n'
+#   environs: 'correct-horse-battery-staple\n'
+#   decouple: 'correct-horse-battery-staple\n'
+#   pydantic-settings: 'correct-horse-battery-staple'
+#   to a process that has the key in a variable, a signed session is forged

@@ -7,10 +7,10 @@
 # too, and an apostrophe is "No closing quotation". honcho reads whole lines of .env that way:
 # PASSWORD=a#b is "a", "a b" is "ab", a line with export is left out, and one apostrophe anywhere
 # ends the start. python-dotenv, and the list types of environs and django-environ, read "a#b".
-# (decouple's issue 24, closed, asked for another way.) This affects anyone whose list has a generated
-# key, a password, a colour or a link in it: it is shorter than written, and what needs the second
-# key fails long after the deployment. from_env() of our middleware splits at commas and keeps all
-# other marks; the page on settings says which keys every library reads alike.
+# (decouple's issue 24, closed, asked for another way.) This affects anyone whose list has a
+# generated key, a password, a colour or a link in it: it is shorter than written, and what needs
+# the second key fails long after the deployment. from_env() of our middleware splits at commas and
+# keeps all other marks; the page on settings says which keys every library reads alike.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -60,3 +60,13 @@ if (
 ):
     raise SystemExit("the behaviour has changed")
 PYTHON
+# Seen:
+#   starlette 1.10.0
+#   python-decouple 3.8
+#   honcho 2.0.0
+#   python-dotenv 1.2.4
+#   environs 15.2.0
+#   django-environ 0.14.0
+#   k1#a,k2 as a list: {'starlette': ['k1'], 'decouple': ['k1'], 'environs': ['k1#a', 'k2'], 'django-environ': ['k1#a', 'k2']}
+#   four lines of .env: {'honcho': {'A': 'a', 'B': 'ab', 'D': 'd'}, 'python-dotenv': {'A': 'a#b', 'B': 'a b', 'C': 'c', 'D': 'd'}}
+#   an apostrophe: ['No closing quotation', 'No closing quotation', 'No closing quotation']
