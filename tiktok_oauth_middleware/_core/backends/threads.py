@@ -16,7 +16,7 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from typing import Any
 
@@ -45,9 +45,8 @@ _NOT_KEPT = (Exception, KeyboardInterrupt, SystemExit, GeneratorExit)
 #: How many exceptions are kept during one piece of work: a store whose every call ends
 #: with one must not be called for ever.
 _MOST_KEPT = 5
-#: How long the end of the process waits for the work after TikTok's answer at most, in
-#: seconds: a little longer than the write of new tokens is tried.
-_LAST_WORK_SECONDS = 15.0
+#: The longest time that the end of the process waits for work in hand, in seconds.
+_LONGEST_END = 60.0
 _NO_THREADS = frozenset({"uwsgi", "gevent", "eventlet"})
 
 
@@ -61,7 +60,7 @@ class _Interruption(threading.local):
     #: The first that was kept, and how many were.
     error: BaseException | None = None
     kept = 0
-    #: Set when the work is finished.
+    #: Set when the work is finished; None if a thread already waits for that.
     finished: threading.Event | None = None
 
     def defer(self) -> None:
@@ -119,12 +118,12 @@ class ThreadBackend:
         and its result dropped. A thread costs about 60 us, once per login or refresh.
 
         Inside `_shielding` an exception that interrupts the wait is raised later, and
-        the thread, which is not a daemon then, lives until the work is finished: the
-        process does not end before. A server may end it although a thread of its own
-        still works for a client that has gone (granian).
+        the process does not end before the work is finished.
         """
         outcome, end = Outcome(BaseException), threading.Event()
-        finished = self._interruption.finished
+        finished, self._interruption.finished = self._interruption.finished, None
+        if finished is not None:
+            _delay_end_of_process(finished)
         # Taken by the thread before the call, or by this one, which makes none then.
         turn = threading.Lock()
 
@@ -134,15 +133,10 @@ class ThreadBackend:
             with outcome:
                 outcome.value = call()
             end.set()
-            if finished is not None:
-                finished.wait(_LAST_WORK_SECONDS)
 
         # With the request's context variables, which the HTTP client's tracing reads.
         thread = threading.Thread(
-            target=copy_context().run,
-            args=(work,),
-            name="tiktok-call",
-            daemon=finished is None,
+            target=copy_context().run, args=(work,), name="tiktok-call", daemon=True
         )
         deadline = time.monotonic() + seconds
         try:
@@ -301,6 +295,20 @@ class ThreadBackend:
 
         await self.call_app_code(ask)
         return outcome
+
+
+def _delay_end_of_process(finished: threading.Event) -> None:
+    """Let the process end only when an event is set.
+
+    A server whose threads are daemons may end at a signal although one of them waits
+    for TikTok's answer: granian does, if the client has gone. The thread that calls
+    TikTok is a daemon, since it may be left behind with a host name to look up.
+    """
+    thread = threading.Thread(
+        target=finished.wait, args=(_LONGEST_END,), name="tiktok-end", daemon=False
+    )
+    with suppress(RuntimeError):  # no more threads, or the interpreter ends
+        thread.start()
 
 
 def _run_in_threads(

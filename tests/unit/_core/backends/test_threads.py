@@ -347,6 +347,20 @@ def serve():
 threading.Thread(target=serve, daemon=True).start()
 asked.wait()
 """
+#: The same, if TikTok's host name cannot be looked up and the caller has given up.
+LEFT_BEHIND = """
+import contextlib, threading, time
+from tiktok_oauth_middleware._core.backends.one_step import run
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+
+backend = ThreadBackend()
+
+async def work():
+    await backend.with_timeout(0.1, lambda: time.sleep(3600), None)
+
+with contextlib.suppress(TimeoutError):
+    run(backend.single_flight("key", work, wait=60))
+"""
 
 
 def test_end_of_the_process():
@@ -354,6 +368,11 @@ def test_end_of_the_process():
     command = [sys.executable, "-c", ENDS_MEANWHILE]
     done = subprocess.run(command, check=True, capture_output=True, timeout=HANGS)
     assert done.stdout == b"written\n"
+
+
+def test_call_left_behind():
+    """A call that was given up does not keep the process from ending."""
+    subprocess.run([sys.executable, "-c", LEFT_BEHIND], check=True, timeout=HANGS)
 
 
 def test_answer_after_a_pause(monkeypatch):
@@ -501,6 +520,8 @@ class TestInterruptedStart:
 
         def interrupted(thread):
             start(thread)
+            if thread.name == "tiktok-end":
+                return
             monkeypatch.undo()
             assert self.has_begun.wait(HANGS)
             raise KeyboardInterrupt
@@ -530,8 +551,9 @@ class TestInterruptedStart:
         backend, calls, threads = ThreadBackend(), [], []
 
         def interrupted(thread):
-            threads.append(thread)
-            raise KeyboardInterrupt
+            if thread.name == "tiktok-call":
+                threads.append(thread)
+                raise KeyboardInterrupt
 
         async def work():
             await backend.with_timeout(HANGS, lambda: calls.append(1), None)
@@ -543,6 +565,27 @@ class TestInterruptedStart:
         threads[0].start()
         threads[0].join(HANGS)
         assert not calls
+
+    def test_before_the_call(self, monkeypatch):
+        """Before the thread that calls exists, Ctrl-C is raised at once."""
+        backend, calls, start = ThreadBackend(), [], threading.Thread.start
+
+        def interrupted(thread):
+            start(thread)
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+        async def work():
+            await backend.with_timeout(HANGS, lambda: calls.append(1), None)
+
+        monkeypatch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(backend.single_flight("key", work, wait=HANGS))
+        assert not calls
+        for thread in threading.enumerate():  # none keeps the process from ending
+            if thread.name == "tiktok-end":
+                thread.join(HANGS)
+                assert not thread.is_alive()
         assert not backend.is_in_flight("key")
 
     def test_several_works(self, interrupted):
