@@ -237,8 +237,8 @@ def test_exceptions_of_jobs(world, tiktok, operation, fault):
     ],
     ids=lambda wrong: str(*wrong),
 )
-@pytest.mark.parametrize("is_env", [False, True])
-def test_exceptions_of_settings(wrong, is_env):
+@pytest.mark.parametrize("source", ["arguments", "process", "mapping"])
+def test_exceptions_of_settings(wrong, source):
     """The traceback about a wrong option has no secret in its frames."""
     made = make_settings()
     given = {
@@ -250,7 +250,7 @@ def test_exceptions_of_settings(wrong, is_env):
         **wrong,
     }
     secrets = [given["client_secret"], *given["secret_keys"], "secret-password"]
-    if is_env:
+    if source != "arguments":
         given["secret_keys"] = given["secret_keys"][0]
         given["scopes"] = "user.info.basic,"
         names = {f"TIKTOK_{k.upper()}": str(v) for k, v in given.items()}
@@ -260,7 +260,7 @@ def test_exceptions_of_settings(wrong, is_env):
             for name, value in names.items():
                 patch.setenv(name, value)
             with pytest.raises(ConfigurationError) as raised:
-                TikTokSettings.from_env()
+                TikTokSettings.from_env(names if source == "mapping" else None)
     else:
         with pytest.raises((ConfigurationError, TypeError)) as raised:
             TikTokSettings(**given)

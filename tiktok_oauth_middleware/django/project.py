@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.secret import reveal
+from tiktok_oauth_middleware._core.tracebacks import without_frames
 from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._session.stored_users import StoredUser, stored_user
@@ -97,6 +99,27 @@ def read_settings() -> TikTokSettings:
     Raises:
         ConfigurationError: an option is wrong; its ``faults`` name every one.
     """
+    found = _settings_or_error(sys.exception())
+    if isinstance(found, ConfigurationError):
+        raise found
+    return found
+
+
+def _settings_or_error(
+    handled: BaseException | None,
+) -> TikTokSettings | ConfigurationError:
+    """Return the project's settings, or what is wrong with them.
+
+    The error is not raised where the options are, because reporters of exceptions
+    record the locals of every frame.
+    """
+    try:
+        return _settings()
+    except ConfigurationError as error:
+        return without_frames(error, handled)
+
+
+def _settings() -> TikTokSettings:
     given = getattr(django_settings, SETTING, None)
     if isinstance(given, TikTokSettings):
         if given.store != _UNSET_STORE:

@@ -324,6 +324,7 @@ class TikTokSettings:
         """
         found = read_environment(cls, os.environ if environ is None else environ)
         if isinstance(found, ConfigurationError):
+            del environ  # reporters of exceptions record the locals of this frame
             raise found
         return found
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import traceback
 
 import pytest
 from django.core.checks import run_checks
 from django.urls import re_path
+
+from tiktok_oauth_middleware import ConfigurationError
+from tiktok_oauth_middleware._core.secret import reveal
 
 from .conftest import AUTH, BACKEND, COMMON, OURS, SESSION, USUAL
 from .urls import public
@@ -185,3 +189,24 @@ def test_the_environment(project, monkeypatch):
     monkeypatch.setenv("TIKTOK_SECRET_KEYS", project.options["secret_keys"][0])
     assert found() == {}
     assert settings.MIDDLEWARE == USUAL
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"redirect_uri": "http://x"}, {"redirect_url": "http://x"}, None],
+    ids=["value", "name", "environment"],
+)
+def test_no_secret_in_the_frames_of_an_error(project, monkeypatch, wrong):
+    """The error about wrong settings has no frame that holds them, or the process's
+    environment.
+    """
+    from tiktok_oauth_middleware.django.project import read_settings
+
+    project.set(TIKTOK_OAUTH=None if wrong is None else {**project.options, **wrong})
+    secret = str(reveal(project.options["client_secret"]))
+    monkeypatch.setenv("TIKTOK_CLIENT_SECRET", secret)
+    with pytest.raises(ConfigurationError) as raised:
+        read_settings()
+    frames = [f for f, _ in traceback.walk_tb(raised.value.__traceback__)][1:]
+    assert frames
+    assert [f for f in frames if secret in repr(f.f_locals)] == []
