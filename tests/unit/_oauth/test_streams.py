@@ -19,6 +19,7 @@ class Wire(httpcore.NetworkStream, httpcore.AsyncNetworkStream):
         self.is_broken = is_broken
         self.written = []
         self.timeouts = []
+        self.lengths = []
         self.left = ANSWER
 
     def _write(self, data, timeout):
@@ -27,7 +28,8 @@ class Wire(httpcore.NetworkStream, httpcore.AsyncNetworkStream):
         if self.is_broken:
             raise httpcore.WriteError
 
-    def _read(self):
+    def _read(self, max_bytes):
+        self.lengths.append(max_bytes)
         data, self.left = self.left[:20], self.left[20:]
         return data
 
@@ -37,7 +39,7 @@ class Blocking(Wire):
         self._write(buffer, timeout)
 
     def read(self, max_bytes, timeout=None):
-        return self._read()
+        return self._read(max_bytes)
 
     def close(self):
         pass
@@ -48,7 +50,7 @@ class Async(Wire):
         self._write(buffer, timeout)
 
     async def read(self, max_bytes, timeout=None):
-        return self._read()
+        return self._read(max_bytes)
 
     async def aclose(self):
         pass
@@ -86,6 +88,15 @@ def _in_a_loop(wire):
         return await (await connection.handle_async_request(request)).aread()
 
     return asyncio.run(call())
+
+
+@pytest.mark.parametrize(("kind", "ask"), [(Blocking, _blocking), (Async, _in_a_loop)])
+def test_short_reads(kind, ask):
+    """An answer is read in small pieces, so that other tasks run in between."""
+    wire = kind()
+    assert ask(wire) == b"ok"
+    assert wire.lengths
+    assert max(wire.lengths) <= 4096
 
 
 class TestSuspended:
