@@ -21,11 +21,12 @@ from tiktok_oauth_middleware import (
 from tiktok_oauth_middleware._core import store_adapter
 from tiktok_oauth_middleware._core.backends.one_step import run
 from tiktok_oauth_middleware._core.leases import LEASE_SECONDS
+from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 from tiktok_oauth_middleware._session import revocation
 from tiktok_oauth_middleware._session.attempts import Attempts
 from tiktok_oauth_middleware._session.endings import Endings
-from tiktok_oauth_middleware._session.notes import note_name
+from tiktok_oauth_middleware._session.notes import Notes, note_name
 from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware._session.records import Records
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
@@ -173,6 +174,51 @@ def test_access_that_has_ended(signed_in, tiktok, disconnect, monkeypatch, outag
         monkeypatch.setattr(Records, "delete_or_find_gone", deleting)
     tiktok.fail("revoke", error="access_token_invalid")
     assert disconnect["job"](signed_in) == ("failed" if outage else "gone")
+
+
+def test_no_refresh_token(signed_in, world, tiktok, disconnect):
+    """A token that has expired and cannot be refreshed is not refreshed."""
+    records = another_service(world).records
+    stored = run(records.load(user_id(world)))
+    run(records.replace(stored, stored.record._replace(refresh_token=Secret(""))))
+    world.clock.advance(EXPIRED)
+    assert disconnect["job"](signed_in) == "gone"
+    assert tiktok.count("token", grant_type="refresh_token") == 0
+
+
+class TestRefusedLogin:
+    """The access of a login that the app refused is ended."""
+
+    @pytest.fixture
+    def revoke(self, signed_in, world):
+        """Return a function that does so with the user's tokens."""
+        options = {"transport": world.tiktok.transport, "clock": world.clock}
+        with TikTokTokens(world.settings, world.store, **options) as tokens:
+            revocation = tokens._sync_service().revocation
+            record = kept(world)
+            yield lambda: run(revocation.revoke_refused(user_id(world), record))
+
+    def test_expired(self, world, tiktok, revoke):
+        """A token that has expired by then is refreshed first."""
+        world.clock.advance(EXPIRED)
+        revoke()
+        assert world.count("refresh_token") == 1
+        assert not has_access(tiktok)
+
+    @pytest.mark.parametrize(
+        ("owner", "name"), [(Notes, "read"), (Records, "lock"), (Records, "forget")]
+    )
+    def test_outage(self, tiktok, revoke, monkeypatch, caplog, owner, name):
+        """The access ends although the store fails."""
+
+        def fail(*_):
+            message = "stumbled"
+            raise StoreError(message)
+
+        monkeypatch.setattr(owner, name, fail)
+        revoke()
+        assert not has_access(tiktok)
+        assert "record of a refused login was not deleted: stumbled" in caplog.text
 
 
 class InterruptedDeletion(MemoryStore):
