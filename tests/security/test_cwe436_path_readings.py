@@ -521,6 +521,39 @@ class TestUnmatched:
         """A rule at, above or below a route is not logged."""
         assert self.report(app, caplog, rule) == []
 
+    def test_routers_of_fastapi(self):
+        """The routes of included routers are read, with the prefixes of each level."""
+        from fastapi import APIRouter, FastAPI
+
+        from tiktok_oauth_middleware._web.app_structure import rules_without_route
+
+        inner, outer = APIRouter(prefix="/inner"), APIRouter(prefix="/outer")
+
+        @inner.get("/list")
+        async def view():
+            return "x"
+
+        outer.include_router(inner, prefix="/at")
+        app = FastAPI()
+        app.include_router(outer, prefix="/v1")
+        rules = ["/v1/outer/at/inner/list", "/v1/inner", "/outer"]
+        assert rules_without_route(rules, app) == ["/v1/inner", "/outer"]
+
+    @pytest.mark.parametrize("kind", ["app", "router"])
+    def test_files_of_fastapi(self, kind, tmp_path):
+        """No rule is reported if FastAPI may serve a file at its path."""
+        from fastapi import APIRouter, FastAPI
+
+        from tiktok_oauth_middleware._web.app_structure import rules_without_route
+
+        app, router = FastAPI(), APIRouter()
+        if not hasattr(app, "frontend"):
+            pytest.skip("this FastAPI serves no front end")
+        (tmp_path / "index.html").write_text("x")
+        (app if kind == "app" else router).frontend("/", directory=tmp_path)
+        app.include_router(router, prefix="/v1")
+        assert rules_without_route(["/nowhere"], app) == []
+
     def test_unknown_app(self, app, caplog):
         """An app that does not show its routes is not reported."""
 

@@ -121,17 +121,48 @@ def _routes(app: Any) -> list[tuple[str, bool]] | None:
             return None
         routes = attribute_of(app, "routes")
         if isinstance(routes, list):
-            return _flat(routes, "")
+            has_frontend = _has_frontend(app) or _has_frontend(
+                attribute_of(app, "router")
+            )
+            return None if has_frontend else _flat(routes, "")
         app = attribute_of(app, "app") or attribute_of(app, "__self__")
         if app is None:
             return None
     return None
 
 
+def _has_frontend(router: Any) -> bool:
+    """Whether a router of FastAPI serves files below a path that no route shows."""
+    return bool(attribute_of(router, "_low_priority_routes"))
+
+
+def _included(route: Any, prefix: str) -> list[tuple[str, bool]] | None:
+    """Return the routes of a router that a FastAPI app has included.
+
+    From FastAPI 0.137 such a router is one route without a path.
+    """
+    router = attribute_of(route, "original_router")
+    routes = attribute_of(router, "routes")
+    given = attribute_of(attribute_of(route, "include_context"), "prefix")
+    if (
+        not isinstance(routes, list)
+        or not isinstance(given, str)
+        or _has_frontend(router)
+    ):
+        return None
+    return _flat(routes, prefix + given)
+
+
 def _flat(routes: list[Any], prefix: str) -> list[tuple[str, bool]] | None:
     """Return nested routes as `_routes` does, each path with its prefix."""
     found: list[tuple[str, bool]] = []
     for route in routes:
+        if attribute_of(route, "original_router") is not None:
+            included = _included(route, prefix)
+            if included is None:
+                return None
+            found += included
+            continue
         path = attribute_of(route, "path")
         if not isinstance(path, str) or library_of(type(route)) not in _KNOWN:
             return None
