@@ -156,6 +156,31 @@ def test_the_extra_of_a_missing_library_is_named() -> None:
     assert "password" not in report.stdout
 
 
+WITHOUT_GREENLET = """
+import sys
+sys.modules["greenlet"] = None
+from tiktok_oauth_middleware.errors import ConfigurationError
+from tiktok_oauth_middleware.stores.registry import open_store
+try:
+    open_store("mysql+pymysql://user:password@host/database")
+except ConfigurationError as error:
+    print(error)
+"""
+
+
+def test_the_extra_of_a_missing_greenlet_is_named() -> None:
+    """Without greenlet, which SQLAlchemy 2.1 does not install, the extra is named too."""
+    report = subprocess.run(
+        [sys.executable, "-c", WITHOUT_GREENLET],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "SQLAlchemy's greenlet is not installed" in report.stdout
+    assert "tiktok-oauth-middleware[sql]" in report.stdout
+    assert "password" not in report.stdout
+
+
 IMPORTED = """
 import sys
 import tiktok_oauth_middleware.stores.base

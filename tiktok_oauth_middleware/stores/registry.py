@@ -128,14 +128,19 @@ def diagnose_store(url: str) -> Iterator[Finding]:
     return _kind_of(url).diagnose(url)
 
 
-def missing_library(url: str) -> ConfigurationError:
-    """Return the error for a URL of a store whose library is not installed."""
+def missing_library(url: str, package: str | None = None) -> ConfigurationError:
+    """Return the error for a URL of a store whose library is not installed.
+
+    Args:
+        url: The store's.
+        package: What is missing; None for the store's own library.
+    """
     scheme = url.partition("://")[0]
     # The default is for a database that has no row here, given to SQLStore itself.
     kind = KINDS.get(_scheme_key(scheme), KINDS["sqlite+"])
     message = (
-        f"store is {kind.title} and {kind.package} is not installed: pip install"
-        f' "tiktok-oauth-middleware[{kind.extra}]"'
+        f"store is {kind.title} and {package or kind.package} is not installed: pip"
+        f' install "tiktok-oauth-middleware[{kind.extra}]"'
     )
     return ConfigurationError(message)
 

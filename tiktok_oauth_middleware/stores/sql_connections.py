@@ -194,10 +194,14 @@ class ConnectionSource:
         try:
             from sqlalchemy import Engine
             from sqlalchemy.ext.asyncio import AsyncEngine
-        except ModuleNotFoundError as missing:
+        except ImportError as missing:
             is_url = isinstance(url_or_engine, str)
             url = url_or_engine if is_url else "sqlite+pysqlite://"
-            raise missing_library(reveal(url)) from missing
+            # SQLAlchemy 2.1 no longer installs greenlet by itself, and says so by an
+            # ImportError.
+            is_there = not isinstance(missing, ModuleNotFoundError)
+            package = "SQLAlchemy's greenlet" if is_there else None
+            raise missing_library(reveal(url), package) from missing
         self._timeout = timeout
         self._url: Any = None
         self._given: Any = None
