@@ -6,9 +6,8 @@
 # thread is not waited for. gunicorn with threads waits for the view in both cases. This affects
 # everyone who changes something in a view that takes a while, such as calling another service and
 # storing its answer: at a deployment, what a person began who has closed the page, or whose proxy
-# gave up, is cut off. In our WSGI middleware the tokens
-# of a refresh would be lost that way; a thread that is not a daemon waits until they are stored,
-# and Python waits for that thread.
+# gave up, is cut off. In our WSGI middleware the tokens of a refresh would be lost that way; a
+# thread that is not a daemon waits until they are stored, and Python waits for that thread.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
