@@ -28,7 +28,7 @@ DATABASES = {
     }
 }
 Q_CLUSTER = {
-    "orm": "default", "workers": 1, "timeout": 2, "retry": 3, "poll": 0.2, "max_attempts": 1,
+    "orm": "default", "workers": 1, "timeout": 5, "retry": 8, "poll": 0.2, "max_attempts": 1,
 }
 PYTHON
 cat > "$folder/tasks.py" <<'PYTHON'

@@ -84,11 +84,12 @@ def in_django_q(**options):
 async def saq_job(options):
     queue = RedisQueue(Redis(unix_socket_path=sys.argv[1]))
     await queue.connect()
-    worker = saq.Worker(queue, functions=[post_in_saq], burst=True, dequeue_timeout=1)
+    worker = saq.Worker(queue, functions=[post_in_saq])
+    running = asyncio.create_task(worker.start())
     job = await queue.enqueue("post_in_saq", user="user-1", **options)
-    await worker.start()
-    await job.refresh()
-    await queue.disconnect()
+    await job.refresh(until_complete=60)
+    worker.event.set()
+    await running
     return job.result
 
 
