@@ -207,6 +207,37 @@ def test_disconnect_of_an_unknown_user(world, tokens):
     assert run(endings(tokens)._read(id_of(world))) == NotedEnds(ended_at=now)
 
 
+@pytest.mark.parametrize("how", ["disconnect", "revoke_refused"])
+def test_revoke_without_the_lock(world, tokens, monkeypatch, how):
+    """A login fails although the lock is free, while a revoke is made without it.
+
+    The revoke began while a refresh of another process had the lock.
+    """
+    monkeypatch.setattr(revocation, "LOCK_SECONDS", 0.1)
+    world.browser().log_in()
+    service, name, handle = tokens._sync_service(), id_of(world), world.tiktok.handle
+    of_refresh = world.store.lock(service.records._key(name), 60)
+    browser = world.browser()
+    callback = browser.consent(browser.begin())
+    answers = []
+
+    def listen(method, url, headers, body):
+        if "/oauth/revoke/" in url:
+            of_refresh.__exit__(None, None, None)
+            answers.append(browser.get(callback).status_code)
+        return handle(method, url, headers, body)
+
+    monkeypatch.setattr(world.tiktok, "handle", listen)
+    given = [] if how == "disconnect" else [kept(world)]
+    assert of_refresh.__enter__()
+    run(getattr(service.revocation, how)(name, *given))
+    assert answers == [400]
+    assert not browser.signed_in
+    assert kept(world) is None
+    browser.log_in()
+    assert browser.signed_in
+
+
 @pytest.mark.parametrize("is_revoked", [False, True])
 def test_process_that_died(world, tokens, meanwhile, is_revoked):
     """If a process died during a revoke, a login asks TikTok whether its token works.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 from tiktok_oauth_middleware._core.leases import LEASE_SECONDS
@@ -11,7 +11,7 @@ from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware.errors import GrantRevoked, StoreError, TikTokError
 from tiktok_oauth_middleware.events import Event
 
-from .refresh_lock import LockLostError
+from .refresh_lock import LockLostError, try_lock
 from .shared import Part
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Revocation(Part):
 
     async def _disconnect(self, record_id: str) -> str:
         began_at = await self._endings.begin_revoke(record_id)
-        async with self._refresh.held_off(record_id, LOCK_SECONDS) as lock:
+        async with self._held_off(record_id, LOCK_SECONDS) as lock:
             ended = await self._forget(record_id)
             if ended is None:
                 await self._endings.end_revoke(record_id, [began_at], was_asked=False)
@@ -81,16 +81,42 @@ class Revocation(Part):
     async def are_over(self, record_id: str) -> bool:
         """Whether every revoke of a user's access that has begun is over.
 
-        A revoke holds the lock from the deletion of the record on. So one that left the
-        note of its beginning, and not the lock, died. Waits for the lock up to
-        `LOCK_SECONDS`.
+        A revoke holds a lock from the deletion of the record on, see `_held_off`. So
+        one that left the note of its beginning, and no lock, died. Waits for the lock
+        of refreshes up to `LOCK_SECONDS`.
         """
         try:
             async with self._refresh.held_off(record_id, LOCK_SECONDS) as lock:
-                return lock.is_held
+                if not lock.is_held:
+                    return False
+                async with self._lock_of_revokes(record_id, lock) as other:
+                    return other.is_held
         except StoreError as error:
             logger.warning("whether a disconnect is over is unknown: %s", error)
             return False
+
+    @contextlib.asynccontextmanager
+    async def _held_off(
+        self, record_id: str, wait: float
+    ) -> AsyncIterator[RefreshLock]:
+        """Hold refreshes off as `Refresh.held_off`, and let `are_over` notice it.
+
+        If a refresh keeps its lock for longer, another lock is held in the block: the
+        refresh may end before the revoke does, and its lock be free then.
+        """
+        async with contextlib.AsyncExitStack() as locked:
+            lock = await locked.enter_async_context(
+                self._refresh.held_off(record_id, wait)
+            )
+            if not lock.is_held:
+                await locked.enter_async_context(self._lock_of_revokes(record_id, lock))
+            yield lock
+
+    def _lock_of_revokes(
+        self, record_id: str, lock: RefreshLock
+    ) -> contextlib.AbstractAsyncContextManager[RefreshLock]:
+        """Try to take the lock of a revoke that is made beside a refresh."""
+        return try_lock(self._records, f"revoke-{record_id}", lock.lease)
 
     async def revoke_refused(self, record_id: str, record: UserRecord) -> None:
         """End a user's access at TikTok with the tokens of a login that was refused.
@@ -110,7 +136,7 @@ class Revocation(Part):
         async with contextlib.AsyncExitStack() as locked:
             try:
                 begun = [await self._endings.begin_revoke(record_id)]
-                await locked.enter_async_context(self._refresh.held_off(record_id, 0))
+                await locked.enter_async_context(self._held_off(record_id, 0))
                 ended = await self._forget(record_id)
             except StoreError as error:
                 # TikTok ends the record's tokens, and the next refresh ends its
