@@ -53,9 +53,10 @@ _TEMPLATE = re.compile(
 )
 #: What a shell, a template engine or a program for secrets was to replace: ${NAME},
 #: $(command), $NAME, %(NAME)s, {{ name }}, vault://path. It has to be the whole text,
-#: because a random key may contain any of these marks.
+#: because a random key may contain any of these marks. A key of Django's letters is in
+#: "$(" and ")" once in 125,000 times, so a name, a file or a command has to be there.
 _REFERENCE = re.compile(
-    r"\$\{.*\}|\$\(.*\)|\$[A-Za-z_]\w*|%\(\w+\)s|\{\{.*\}\}|[a-z]+://[\w./-]+",
+    r"\$\{.*\}|\$\(\s*(?:\w+|<.*|\S+\s.*)\)|\$[A-Za-z_]\w*|%\(\w+\)s|\{\{.*\}\}|[a-z]+://[\w./-]+",
     re.DOTALL,
 )
 _REFERENCE_FAULT = "is a reference, such as ${NAME}, that nothing has replaced"

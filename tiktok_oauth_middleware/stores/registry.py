@@ -93,7 +93,7 @@ def store_fault(url: str) -> str | None:
             "store holds a space and a #; if a comment follows it in a file, write that"
             " on a line of its own"
         )
-    if re.search(r"\$\{\w+\}|\$\(.+\)|%\(\w+\)s|\{\{.+\}\}", url):
+    if re.search(r"\$\{\w+\}|\$\((?:\w+|\S+\s.+)\)|%\(\w+\)s|\{\{.+\}\}", url):
         return "store holds a reference, such as ${NAME}, that nothing has replaced"
     return kind.fault(url)
 

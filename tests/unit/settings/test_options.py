@@ -764,6 +764,8 @@ BAD_KEYS = {
     "a variable that was not replaced": "${TIKTOK_SECRET_KEYS_OF_THE_SHOP}",
     "a variable without braces": "$TIKTOK_SECRET_KEYS_OF_THE_SITE42",
     "a command that was not run": "$(cat /run/secrets/tiktok_secret_keys)",
+    "a file that was not read": "$(</run/secrets/tiktok_secret_keys)",
+    "a name in parentheses": "$(TIKTOK_SECRET_KEYS_OF_THE_SHOP)",
     "a template that was not filled": "{{ vault.tiktok.secret_keys_of_9 }}",
     "a name that was not replaced": "%(ENV_TIKTOK_SECRET_KEYS_OF_SHOP)s",
     "an address in a vault": "op://web/tiktok-login-9/secret_keys",
@@ -786,6 +788,11 @@ def test_key_may_consist_of_words():
     assert make(secret_keys=["seven quiet otters carry 4 lamps over Oslo"])
 
 
+def test_key_may_look_like_a_command():
+    """A random key of Django's letters may begin with "$(" and end with ")"."""
+    assert make(secret_keys=["$(61u&6+3il%wcfv&dx!@=h7l@8!(b)3d%lyiz77nr&=)98gf)"])
+
+
 @pytest.mark.parametrize("option", ["client_secret", "previous_client_secret"])
 @pytest.mark.parametrize("text", ["${SECRET_9}", "$SECRET_9", "%(ENV_SECRET_9)s"])
 def test_reference_that_nothing_replaced_is_no_secret(option, text):
@@ -798,6 +805,8 @@ def test_reference_that_nothing_replaced_is_no_secret(option, text):
     [
         "redis://:${REDIS_PASSWORD}@cache/0",
         "redis://:%(ENV_REDIS_PASSWORD)s@cache/0",
+        "redis://:$(REDIS_PASSWORD)@cache/0",
+        "redis://:$(cat /run/secrets/redis)@cache/0",
         "sqlite:///${HOME}/tokens.sqlite3",
         "sqlite:////var/lib/app/tokens.sqlite3 # the users",
     ],
@@ -811,8 +820,9 @@ def test_store_that_a_file_damaged(url):
 
 
 def test_password_of_a_store_may_have_any_mark():
-    """Dollar and percent signs in a password of a store's URL are no fault."""
+    """Marks of references in a password of a store's URL are no fault."""
     assert make(store="redis://:p%40$$w$RD@cache/0")
+    assert make(store="redis://:a7$(q!b*w)x@cache/0")
 
 
 @pytest.mark.parametrize("behind", [" # production", "\tx", "\n# production"])
