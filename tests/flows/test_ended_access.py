@@ -15,6 +15,7 @@ from tiktok_oauth_middleware._session.endings import NotedEnds
 from tiktok_oauth_middleware._session.notes import Notes, note_name
 from tiktok_oauth_middleware._session.record import record_id
 from tiktok_oauth_middleware._session.records import Records
+from tiktok_oauth_middleware.stores.swap_locks import lock_row
 
 from ..conftest import kept, make_settings
 from ..support.app_users import connect, connecting, sign_in
@@ -236,6 +237,40 @@ def test_revoke_without_the_lock(world, tokens, monkeypatch, how):
     assert kept(world) is None
     browser.log_in()
     assert browser.signed_in
+
+
+@pytest.mark.parametrize("how", ["disconnect", "revoke_refused", "revoke_dropped"])
+def test_process_that_was_suspended(world, tokens, monkeypatch, how):
+    """A revoke whose process lost the lock, and runs on, spares a login made since."""
+    world.browser().log_in()
+    service, name, browser = tokens._sync_service(), id_of(world), world.browser()
+    revoke, forget = service.revocation, service.revocation._forget
+
+    async def forget_and_sleep(record_id):
+        ended = await forget(record_id)
+        row = lock_row(service.records._key(name))
+        assert world.store.compare_and_set(row, world.store.get(row), None, 0)
+        await service.backend.sleep(service.refresh._lease)
+        browser.log_in()
+        return ended
+
+    async def end_refresh(record_id, record):
+        since = await service.endings.begin_revoke(record_id)
+        async with service.refresh.held_off(record_id, 0) as lock:
+            await forget_and_sleep(record_id)
+            await revoke.revoke_dropped(record_id, record, since, lock)
+
+    monkeypatch.setattr(service.refresh, "_lease", 0.5)
+    monkeypatch.setattr(revoke, "_forget", forget_and_sleep)
+    calls = {
+        "disconnect": lambda: revoke.disconnect(name),
+        "revoke_refused": lambda: revoke.revoke_refused(name, kept(world)),
+        "revoke_dropped": lambda: end_refresh(name, kept(world)),
+    }
+    run(calls[how]())
+    assert browser.signed_in
+    assert world.tiktok.count("revoke") == 0
+    assert tokens.profile(world.tiktok.people[0].open_id)
 
 
 @pytest.mark.parametrize("is_revoked", [False, True])

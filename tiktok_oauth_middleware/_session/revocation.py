@@ -131,22 +131,21 @@ class Revocation(Part):
         await self._backend.shielded(lambda: self._revoke_refused(record_id, record))
 
     async def _revoke_refused(self, record_id: str, record: UserRecord) -> None:
-        ended, begun = None, []
+        ended, begun, lock = None, [], None
         why: object
         async with contextlib.AsyncExitStack() as locked:
             try:
                 begun = [await self._endings.begin_revoke(record_id)]
-                await locked.enter_async_context(self._held_off(record_id, 0))
+                held = await locked.enter_async_context(self._held_off(record_id, 0))
                 ended = await self._forget(record_id)
+                lock = held
             except StoreError as error:
                 # TikTok ends the record's tokens, and the next refresh ends its
                 # sessions.
                 logger.warning(
                     "the record of a refused login was not deleted: %s", error
                 )
-            result, why = await self._revoke_and_note(
-                record_id, record, begun, lock=None
-            )
+            result, why = await self._revoke_and_note(record_id, record, begun, lock)
         user_id = ended.user_id if ended else ""
         await self._announce(record.open_id, user_id, result, why)
 
@@ -200,7 +199,7 @@ class Revocation(Part):
             record_id: of the user.
             record: with the tokens to revoke; it is not stored, or not any more.
             begun: the notes of the beginning, see `Endings.begin_revoke`.
-            lock: the store's; None if no other caller knows the tokens.
+            lock: the store's; None if the store failed before the record was deleted.
         """
         result, why = await self._revoke(record_id, record, lock)
         if result != REVOKED and await self._may_be_refreshing(record_id, record):
@@ -230,6 +229,8 @@ class Revocation(Part):
                     meanwhile=lock and lock.meanwhile,
                 )
                 access = answer.access_token
+            if lock and await self._is_outdated(record_id, lock):
+                return FAILED, "the user has logged in again meanwhile"
             await client.revoke(access.reveal(), seconds=seconds)
         except TikTokError as error:
             is_refused = (
@@ -237,6 +238,18 @@ class Revocation(Part):
             )
             return GONE if is_refused else FAILED, error
         return REVOKED, ""
+
+    async def _is_outdated(self, record_id: str, lock: RefreshLock) -> bool:
+        """Whether a login has written a new record, and took this revoke for over.
+
+        It does so if this process was suspended until its lock was free.
+        """
+        with contextlib.suppress(StoreError):
+            try:
+                await lock.check()
+            except LockLostError:
+                return await self._records.load(record_id) is not None
+        return False
 
     async def _may_refresh(
         self, record_id: str, record: UserRecord, lock: RefreshLock
