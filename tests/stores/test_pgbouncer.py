@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
 from tiktok_oauth_middleware.errors import StoreError
 from tiktok_oauth_middleware.stores.sql import SQLStore
@@ -186,3 +187,29 @@ def test_no_transaction_stays_open(postgresql: Server) -> None:
     read(store)
     assert kept(store).info.transaction_status.name == "IDLE"
     store.close()
+
+
+def test_server_that_names_no_process(postgresql: Server) -> None:
+    """Nothing is prepared, and nothing fails, if the question is not permitted."""
+    admin = sa.create_engine(postgresql.url(), isolation_level="AUTOCOMMIT")
+    given = made(postgresql.url())
+    question = "EXECUTE ON FUNCTION pg_backend_pid()"
+    with admin.connect() as connection:
+        connection.exec_driver_sql("CREATE ROLE asks_nothing LOGIN")
+        try:
+            connection.exec_driver_sql(f"REVOKE {question} FROM PUBLIC")
+            connection.exec_driver_sql(
+                f"GRANT ALL ON {given.table.name} TO asks_nothing"
+            )
+            url = sa.make_url(postgresql.url("psycopg")).set(username="asks_nothing")
+            store = SQLStore(str(url), table=given.table.name)
+            for _ in range(CALLS):
+                assert store.get("missing") is None
+            assert kept(store).prepare_threshold is None
+            store.close()
+        finally:
+            connection.exec_driver_sql(f"GRANT {question} TO PUBLIC")
+            connection.exec_driver_sql("DROP OWNED BY asks_nothing")
+            connection.exec_driver_sql("DROP ROLE asks_nothing")
+    given.close()
+    admin.dispose()

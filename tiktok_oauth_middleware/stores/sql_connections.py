@@ -382,8 +382,9 @@ def _prepare_if_direct(connection: Any, record: Any) -> None:
     """
     driver = record.driver_connection
     cursor = connection.cursor()
-    # If the connection fails, the statement for which it was made reports that.
-    with contextlib.suppress(driver.OperationalError):
+    # A server may not know or permit the question. If the connection fails, the
+    # statement for which it was made reports that.
+    with contextlib.suppress(driver.Error):
         cursor.execute("SELECT pg_backend_pid()")
         if cursor.fetchone() == (driver.info.backend_pid,):
             driver.prepare_threshold = _PREPARE_THRESHOLD
