@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import sys
+import sysconfig
 import threading
 import tracemalloc
 from operator import length_hint
@@ -73,7 +74,9 @@ def test_rows_need_little_memory_and_no_tracked_objects() -> None:
     used = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     gc.collect()
-    assert (used + weight) / len(keys) <= 250
+    # An object is larger on a build without the lock.
+    limit = 300 if sysconfig.get_config_var("Py_GIL_DISABLED") else 250
+    assert (used + weight) / len(keys) <= limit
     assert used / len(keys) <= 200
     assert len(gc.get_objects()) - objects < 100
     if sys.version_info < (3, 14):  # from 3.14 on every dictionary is tracked

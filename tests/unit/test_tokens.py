@@ -6,7 +6,9 @@ import inspect
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
+from contextvars import Context
 from dataclasses import replace
+from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -440,7 +442,9 @@ class TestOneRefresh:
                 )
                 waiting.extend(pool.submit(who, client) for _ in range(10))
 
-            meanwhile.action = begin
+            # On a build without the lock, a new thread has the context of the one that
+            # starts it, here of the refresh; those of jobs and requests have another.
+            meanwhile.action = partial(Context().run, begin)
             token = leading.get(world.open_id)
             jobs = [job.result() for job in waiting]
         found = {job.access_token for job in jobs[:10]}
