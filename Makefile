@@ -8,8 +8,8 @@ PORT ?= 8000
 # there is one process, as debuggers need.
 WORKERS ?= $(shell echo $$(($$(nproc) + 2)))
 # The code that attackers reach first, and its tests, all of them with WSGI and with stores
-# of this process, since flows are the same code for all. 98 % of lines and branches together means at
-# least 95 % of these lines and 90 % of these branches.
+# of this process, since flows are the same code for all. 98 % of lines and branches
+# together means at least 95 % of these lines and 90 % of these branches.
 GUARDED = "*/_core/return_to.py,*/_core/base64url.py,*/_session/cookie.py,*/_session/refresh.py,*/_session/refresh_lock.py,*/_session/refresh_request.py,*/_session/revocation.py,*/_session/due.py,*/_web/login.py,*/_web/begin_login.py,*/_web/finish_login.py,*/_web/conclude_login.py,*/_web/unfinished_login.py,*/_web/login_decision.py,*/_web/carried.py,*/_web/transaction.py,*/_web/code_exchange.py,*/_web/login_cookies.py,*/_web/login_results.py"
 COVERING ?= -k "not (asyncio or trio or redis)" tests/unit/test_tokens.py tests/unit/_core/test_return_to.py tests/unit/_core/test_base64url.py \
 	tests/unit/_session $(addprefix tests/unit/_web/test_,$(addsuffix .py,cookie_header login_cookies login_decision)) \

@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from tiktok_oauth_middleware.stores.sql import SQLStore
 
 from ..support.patience import HANGS
 from ..support.ports import free_port
+from .databases import wait_until
 from .sql_stores import kept, made
 
 if TYPE_CHECKING:
@@ -41,10 +41,9 @@ def pooler(
         pytest.skip("PgBouncer is not installed")
     port = free_port()
     settings: Path = tmp_path_factory.mktemp("pgbouncer") / "settings.ini"
-    address = postgresql.url().rpartition("@")[2].partition("/")[0]
     settings.write_text(
         "[databases]\n"
-        f"postgres = host=127.0.0.1 port={address.partition(':')[2]} user=tests\n"
+        f"postgres = host=127.0.0.1 port={postgresql.port} user=tests\n"
         "[pgbouncer]\n"
         f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
         "auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\n"
@@ -53,18 +52,21 @@ def pooler(
     # As root it reads its settings and then becomes another user.
     user = ["-u", "nobody"] if os.geteuid() == 0 else []
     process = subprocess.Popen([PROGRAM, "-q", *user, str(settings)])
-    deadline = time.monotonic() + HANGS
-    while True:
-        assert process.poll() is None, "PgBouncer does not start"
-        assert time.monotonic() < deadline, "PgBouncer does not answer"
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except OSError:
-            time.sleep(0.05)
-    yield postgresql.url("psycopg").replace(address, f"127.0.0.1:{port}")
-    process.kill()
-    process.wait()
+    try:
+        wait_until(lambda: answers(port, process))
+        yield postgresql.url("psycopg").replace(f":{postgresql.port}/", f":{port}/")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers(port: int, process: subprocess.Popen[bytes]) -> bool:
+    assert process.poll() is None, "PgBouncer does not start"
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 def prepares(store: SQLStore) -> int | None:

@@ -92,6 +92,7 @@ class RefreshRequest(Part):
         stored = await self._records.load(record_id)
         if stored is None or not self._due.is_due(stored.record, demand):
             return stored
+        answer: TokenResponse | None = None
         client = await self._client()
         attempt = await self._records.attempts.begin(stored, self.longest)
         try:
@@ -107,7 +108,7 @@ class RefreshRequest(Part):
         except GrantRevoked as error:
             return await self._revoked(stored, attempt, error)
         except TikTokError as error:
-            left, newest = await self._failed(stored, error), stored.record
+            left = await self._failed(stored, error)
             await self._records.attempts.end(record_id, attempt)
         else:
             # The stored attempt is not deleted and expires by itself: it concerns
@@ -115,8 +116,8 @@ class RefreshRequest(Part):
             if answer.open_id != stored.record.open_id:
                 return await self._end(stored, "other_user")
             left = await self._write(stored, answer, lock)
-            newest = self._renewed(stored.record, answer)
         if left is None:
+            newest = self._renewed(stored.record, answer) if answer else stored.record
             await self._revocation().revoke_dropped(record_id, newest, began_at, lock)
         return left
 
@@ -125,12 +126,12 @@ class RefreshRequest(Part):
     ) -> VersionedRecord | None:
         """Write TikTok's answer, and keep other changes made to the record since.
 
-        Returns:
-            The record as it is then; None if it was deleted.
-
         The old refresh token is already invalid, so losing the answer would sign the
         user out. Therefore a failed write is retried, and other changes of the record
         do not end the attempts as soon as `swap_attempts` would.
+
+        Returns:
+            The record as it is then; None if it was deleted.
 
         Raises:
             StoreError: it failed for `_WRITE_SECONDS`, and `_FEWEST_WRITES` times.

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from tiktok_oauth_middleware._core import references
 from tiktok_oauth_middleware._core.origins import LOOPBACK_HOSTS, origin_of
 from tiktok_oauth_middleware._core.return_to import safe_return_to
 from tiktok_oauth_middleware._oauth import protocol
@@ -51,15 +52,13 @@ _TEMPLATES = _phrases(
 _TEMPLATE = re.compile(
     rf"{_TEMPLATES}|{_phrases('your client', 'xxxxxx')}|\A[^A-Za-z0-9]+\Z|\A<.*>\Z"
 )
-#: What a shell, a template engine or a program for secrets was to replace: ${NAME},
-#: $(command), $NAME, %(NAME)s, {{ name }}, vault://path. It has to be the whole text,
-#: because a random key may contain any of these marks. A key of Django's letters is in
-#: "$(" and ")" once in 125,000 times, so a name, a file or a command has to be there.
+#: A reference, also to a variable without braces or into a program for secrets, such as
+#: vault://path. It has to be the whole text, because a random key may contain any of
+#: these marks.
 _REFERENCE = re.compile(
-    r"\$\{.*\}|\$\(\s*(?:\w+|<.*|\S+\s.*)\)|\$[A-Za-z_]\w*|%\(\w+\)s|\{\{.*\}\}|[a-z]+://[\w./-]+",
-    re.DOTALL,
+    rf"{references.REFERENCE}|\$[A-Za-z_]\w*|[a-z]+://[\w./-]+", re.DOTALL
 )
-_REFERENCE_FAULT = "is a reference, such as ${NAME}, that nothing has replaced"
+_REFERENCE_FAULT = f"is {references.FAULT}"
 #: Keys of a usual alphabet with another mark than a comma between two of them.
 _JOINED_KEYS = re.compile(
     rf"(?:[\w+/=-]{{{SHORTEST_KEY},}}[;:| ])+[\w+/=-]{{{SHORTEST_KEY},}}"

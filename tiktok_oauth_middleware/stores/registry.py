@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tiktok_oauth_middleware._core import references
 from tiktok_oauth_middleware._core.findings import Finding
 from tiktok_oauth_middleware._core.origins import LAST_PORT
 from tiktok_oauth_middleware._core.secret import reveal
@@ -93,8 +94,8 @@ def store_fault(url: str) -> str | None:
             "store holds a space and a #; if a comment follows it in a file, write that"
             " on a line of its own"
         )
-    if re.search(r"\$\{\w+\}|\$\((?:\w+|\S+\s.+)\)|%\(\w+\)s|\{\{.+\}\}", url):
-        return "store holds a reference, such as ${NAME}, that nothing has replaced"
+    if re.search(references.REFERENCE, url, re.DOTALL):
+        return f"store holds {references.FAULT}"
     return kind.fault(url)
 
 

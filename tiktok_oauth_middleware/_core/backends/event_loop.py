@@ -23,6 +23,7 @@ from .base import (
     T,
     nothing,
     on_asyncio,
+    running_loop,
 )
 from .outcome import Outcome
 from .single_flight import InFlight, SharedCall
@@ -53,7 +54,7 @@ class AsyncBackend:
         try:
             loop: Any = asyncio.get_running_loop()
         except RuntimeError:
-            loop = _trio_loop()
+            loop = running_loop()
         here = self._by_loop.get(loop)
         if here is None:
             self._forget_closed_loops()
@@ -483,10 +484,3 @@ async def _in_a_child(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 class _CallbackCancelled(Exception):
     """An app's callback raised CancelledError, and its task was not cancelled."""
-
-
-def _trio_loop() -> Any:
-    """Return the object that identifies Trio's running event loop."""
-    from trio.lowlevel import current_trio_token
-
-    return current_trio_token()
